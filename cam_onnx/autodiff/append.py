@@ -1,0 +1,83 @@
+"""Additions to a copy of the original ModelProto: the user's nodes, weights, inputs and outputs keep every byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import onnx
+import onnx_ir as ir
+
+from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.model import inferred
+
+__all__ = ["append", "info"]
+
+
+def append(
+    proto: onnx.ModelProto,
+    op: Emitter,
+    outputs: Sequence[onnx.ValueInfoProto],
+    inputs: Sequence[onnx.ValueInfoProto] = (),
+    initializers: Sequence[onnx.TensorProto] = (),
+) -> onnx.ModelProto:
+    """Return a copy of `proto` with what `op` emitted and the `outputs` need.
+
+    Emitted nodes that no output needs are left out. Added inner values get their inferred shapes.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    graph = result.graph
+    nodes = needed(op.nodes, {o.name for o in outputs})
+    reads = {x.name for node in nodes for x in node.inputs if x is not None}
+    graph.node.extend(ir.serde.serialize_node(node) for node in nodes)
+    constants = [c for c in op.constants.values() if c.name in reads]
+    graph.initializer.extend(_tensor(c) for c in constants)
+    graph.initializer.extend(initializers)
+    graph.input.extend(inputs)
+    graph.output.extend(outputs)
+    if not any(o.domain in ("", "ai.onnx") for o in result.opset_import):
+        result.opset_import.add(domain="", version=op.opset)
+    types = inferred(result, "the converted model")
+    shown = {o.name for o in outputs}
+    for node in nodes:
+        for y in node.outputs:
+            if y.name and y.name not in shown and y.name in types:
+                graph.value_info.add(name=y.name).type.CopyFrom(types[y.name])
+    for output in graph.output[len(proto.graph.output) :]:
+        if not output.type.tensor_type.HasField("shape") and output.name in types:
+            output.type.CopyFrom(types[output.name])
+    return result
+
+
+def needed(nodes: Sequence[ir.Node], names: set[str]) -> list[ir.Node]:
+    """Return the nodes, in order, that the values called `names` depend on."""
+    wanted, kept = set(names), []
+    for node in reversed(nodes):
+        if any(y.name in wanted for y in node.outputs):
+            kept.append(node)
+            wanted.update(x.name for x in node.inputs if x is not None and x.name)
+    return kept[::-1]
+
+
+def info(
+    name: str, dtype: ir.DataType, dims: Iterable[int | str | None] | None = None
+) -> onnx.ValueInfoProto:
+    """Return the type of an added input or output; without `dims` its shape is inferred."""
+    value = onnx.ValueInfoProto(name=name)
+    value.type.tensor_type.elem_type = int(dtype)
+    if dims is not None:
+        shape = value.type.tensor_type.shape
+        shape.SetInParent()  # a scalar has a shape too
+        for d in dims:
+            if isinstance(d, int):
+                shape.dim.add(dim_value=d)
+            elif d:
+                shape.dim.add(dim_param=d)
+            else:
+                shape.dim.add()
+    return value
+
+
+def _tensor(constant: Val) -> onnx.TensorProto:
+    assert constant.known is not None
+    return onnx.numpy_helper.from_array(constant.known, constant.name)

@@ -1,0 +1,361 @@
+"""The emitter: ``op.Conv(x, w, group=2)`` appends a node and returns its value.
+
+Rules see `Val`, a small class of our own: arithmetic on it emits, and no process-wide hook of the graph
+library is set. Three things happen here so that no rule has to think of them:
+
+- a 16-bit primal is cast to its cotangent's type where a rule reads it;
+- constants and repeated subexpressions are shared, and arithmetic on what is known at conversion (shapes,
+  axes, paddings) is done at conversion, so that a rule has one form for static and symbolic shapes;
+- a product with a one-hot matrix becomes a Gather of rows: the seed of a class costs one row, not a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx.defs
+import onnx_ir as ir
+
+from cam_onnx.autodiff import spelling
+from cam_onnx.autodiff.fold import FOLD, LARGEST
+
+__all__ = ["Emitter", "Val", "cotangent_type"]
+
+_HALF = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+_FLOATS = {
+    ir.DataType.FLOAT,
+    *_HALF,
+    ir.DataType.FLOAT8E4M3FN,
+    ir.DataType.FLOAT8E4M3FNUZ,
+    ir.DataType.FLOAT8E5M2,
+    ir.DataType.FLOAT8E5M2FNUZ,
+}
+Dims = Sequence[int | str | None]
+
+
+def cotangent_type(dtype: ir.DataType | None) -> ir.DataType | None:
+    """Return the type of a cotangent of a value of `dtype`: None where there is no derivative.
+
+    float64 for float64, float32 for every other float; an unknown type counts as float32.
+    """
+    if dtype is None or dtype == ir.DataType.UNDEFINED or dtype in _FLOATS:
+        return ir.DataType.FLOAT
+    return ir.DataType.DOUBLE if dtype == ir.DataType.DOUBLE else None
+
+
+class Val:
+    """A value inside a rule: of the graph (a primal) or emitted.
+
+    Attributes
+    ----------
+    value : onnx_ir.Value
+    known : ndarray or None
+        The content, where it is known at conversion.
+    dims : list of int, str or None
+        Primals only.
+    """
+
+    __slots__ = ("known", "op", "primal", "value")
+
+    def __init__(self, op: Emitter, value: ir.Value, known: np.ndarray | None = None, primal: bool = False) -> None:
+        self.op, self.value, self.known, self.primal = op, value, known, primal
+
+    @property
+    def name(self) -> str:
+        return self.value.name or ""
+
+    @property
+    def dtype(self) -> ir.DataType | None:
+        """The type that a rule sees: a 16-bit primal reads as its cotangent's."""
+        own = self.value.dtype
+        return cotangent_type(own) if self.primal and own in _FLOATS else own
+
+    @property
+    def dims(self) -> list[int | str | None]:
+        shape = self.value.shape
+        if shape is None:
+            raise UnknownRank(self.name)
+        return [d if isinstance(d, int) else d.value for d in shape]
+
+    @property
+    def rank(self) -> int:
+        return len(self.dims)
+
+    def __add__(self, other: Operand) -> Val:
+        return self.op.Add(self, other)
+
+    def __radd__(self, other: Operand) -> Val:
+        return self.op.Add(other, self)
+
+    def __sub__(self, other: Operand) -> Val:
+        return self.op.Sub(self, other)
+
+    def __rsub__(self, other: Operand) -> Val:
+        return self.op.Sub(other, self)
+
+    def __mul__(self, other: Operand) -> Val:
+        return self.op.Mul(self, other)
+
+    def __rmul__(self, other: Operand) -> Val:
+        return self.op.Mul(other, self)
+
+    def __truediv__(self, other: Operand) -> Val:
+        return self.op.Div(self, other)
+
+    def __rtruediv__(self, other: Operand) -> Val:
+        return self.op.Div(other, self)
+
+    def __neg__(self) -> Val:
+        return self.op.Neg(self)
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self!r} has no truth value at conversion: use op.Where")
+
+    def __repr__(self) -> str:
+        return f"Val({self.name!r})"
+
+
+Operand = Val | float | int | Sequence[int] | np.ndarray | None
+
+
+class UnknownRank(Exception):
+    """A rule needs a rank that shape inference did not find."""
+
+
+class Emitter:
+    """Appends nodes behind a graph, in memory; `cam_onnx.autodiff.append` writes them into a file.
+
+    Parameters
+    ----------
+    opset : int
+        Of ai.onnx in the model: every node is spelled for it, or `spelling.NeedsOpset` is raised.
+    taken : iterable of str
+        Names that exist in the model.
+    """
+
+    def __init__(self, opset: int, taken: Iterable[str]) -> None:
+        self.opset = opset
+        self.nodes: list[ir.Node] = []
+        self.constants: dict[Any, Val] = {}
+        self.scope = "grad"
+        self._taken = set(taken)
+        self._seen: dict[Any, Any] = {}
+        self._one_hot: dict[ir.Value, Val] = {}
+
+    # -- names ------------------------------------------------------------------------------------------------------
+
+    def fresh(self, name: str) -> str:
+        """Return `name`, or with a suffix if the model or we have it already."""
+        unique, count = name, 1
+        while unique in self._taken:
+            count += 1
+            unique = f"{name}_{count}"
+        self._taken.add(unique)
+        return unique
+
+    def output(self, val: Val, name: str) -> Val:
+        """Return `val` under a name of its own, as an output needs it; a runtime drops the Identity."""
+        if val.name == name:
+            return val
+        node = ir.node("Identity", [val.value], name=self.fresh(f"{name}/Identity"))
+        node.outputs[0].name = self.fresh(name)
+        if val.value.dtype is not None:
+            node.outputs[0].type = ir.TensorType(val.value.dtype)
+        self.nodes.append(node)
+        return Val(self, node.outputs[0])
+
+    def rename(self, val: Val, name: str) -> Val:
+        """Give an emitted value (not a primal, not a constant) a name of its own."""
+        if not val.primal and val.value.producer() is not None:
+            val.value.name = self.fresh(name)
+        return val
+
+    # -- values -----------------------------------------------------------------------------------------------------
+
+    def primal(self, value: ir.Value) -> Val:
+        """Wrap a value of the graph for a rule."""
+        known, const = None, value.const_value
+        if const is not None and (const.size == 1 or (const.dtype.is_integer() and const.size <= LARGEST)):
+            known = const.numpy()  # shapes, axes, bounds: never a weight
+            if value.dtype in _FLOATS:
+                known = known.astype(np.float32)
+        return Val(self, value, known, primal=True)
+
+    def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str | None] | None) -> Val:
+        """Return a new graph input."""
+        value = ir.Value(
+            name=self.fresh(name), type=ir.TensorType(dtype), shape=None if shape is None else ir.Shape(shape)
+        )
+        return Val(self, value)
+
+    def constant(self, content: Any, dtype: ir.DataType | None = None) -> Val:
+        """Return a shared constant; Python ints become int64, floats `dtype` or float32."""
+        array = content if isinstance(content, np.ndarray) else _array(content, dtype)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self.constants:
+            text = str(array.item()) if array.ndim == 0 else "x".join(map(str, array.shape)) or "empty"
+            value = ir.Value(name=self.fresh(f"grad/constant/{array.dtype}_{text}"), const_value=ir.tensor(array))
+            value.type, value.shape = ir.TensorType(ir.DataType.from_numpy(array.dtype)), ir.Shape(array.shape)
+            self.constants[key] = Val(self, value, array)
+        return self.constants[key]
+
+    def shape(self, x: Val, start: int = 0, end: int | None = None) -> Val:
+        """Return the dimensions `start` to `end` of a primal as int64, folded where they are static."""
+        dims = None if x.value.shape is None else x.dims[start:end]
+        if dims is not None and all(isinstance(d, int) for d in dims):
+            return self.constant(np.array(dims, np.int64))
+        whole = self.Shape(x)
+        if start == 0 and end is None:
+            return whole
+        last = np.iinfo(np.int64).max if end is None else end
+        return self.Slice(whole, [start], [last], [0])
+
+    def reshape_like(self, g: Val, x: Val) -> Val:
+        """Reshape `g` to the shape of the primal `x`; one unknown dimension needs no Shape at run time."""
+        dims = None if x.value.shape is None else x.dims
+        if dims is not None and sum(not isinstance(d, int) for d in dims) <= 1 and 0 not in dims:
+            return self.Reshape(g, np.array([d if isinstance(d, int) else -1 for d in dims], np.int64))
+        return self.Reshape(g, self.shape(x))
+
+    # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def __getattr__(self, op_type: str) -> Callable[..., Val]:
+        if not onnx.defs.has(op_type):  # a typo is an error, not an operator
+            raise AttributeError(f"ai.onnx has no operator {op_type!r}")
+        return lambda *inputs, **attributes: self._emit(op_type, inputs, attributes)
+
+    def _emit(self, op_type: str, inputs: Sequence[Operand], attributes: dict[str, Any]) -> Any:
+        count = attributes.pop("outputs", 1)
+        attributes = {name: value for name, value in attributes.items() if value is not None}
+        newest = spelling.schema(op_type, onnx.defs.onnx_opset_version())
+        assert newest is not None
+        vals = self._typed(newest, inputs)
+        while vals and vals[-1] is None:
+            vals.pop()
+        if op_type == "Cast" and vals[0] is not None and vals[0].value.dtype == attributes["to"]:
+            return vals[0]
+        folded = self._fold(op_type, vals, attributes)
+        if folded is not None:
+            return folded
+        rows = self._rows(op_type, vals, attributes)
+        if rows is not None:
+            return rows
+        reads = [None if v is None else self._read(op_type, v) for v in vals]
+        key = (op_type, tuple(id(v) for v in reads), tuple(sorted((k, repr(v)) for k, v in attributes.items())), count)
+        if key not in self._seen:
+            self._seen[key] = self._append(op_type, newest, vals, reads, attributes, count)
+        return self._seen[key]
+
+    def _append(
+        self,
+        op_type: str,
+        newest: onnx.defs.OpSchema,
+        vals: list[Val | None],
+        reads: list[ir.Value | None],
+        attributes: dict[str, Any],
+        count: int,
+    ) -> Any:
+        types = self._output_types(newest, vals, attributes, count)
+        was = spelling.moved(op_type, self.opset)
+        if was is not None and len(vals) > was[1] and (axes := vals[was[1]]) is not None:
+            if axes.known is None:
+                raise spelling.NeedsOpset(18, f"{op_type} with {was[0]} known at run time only")
+            attributes = {**attributes, was[0]: axes.known.tolist()}
+            reads = reads[: was[1]]
+        spelling.write(op_type, len(reads), list(attributes), self.opset)
+        plain = {k: int(v) if isinstance(v, ir.DataType) else v for k, v in attributes.items()}
+        node = ir.node(op_type, reads, plain, num_outputs=count)
+        node.name = self.fresh(f"{self.scope}/{op_type}")
+        self.nodes.append(node)
+        for value, dtype in zip(node.outputs, types, strict=True):
+            value.name = node.name if count == 1 else self.fresh(f"{node.name}/output")
+            if dtype is not None:
+                value.type = ir.TensorType(dtype)
+        results = tuple(Val(self, value) for value in node.outputs)
+        if op_type == "OneHot":
+            self._one_hot[node.outputs[0]] = vals[0]  # type: ignore[assignment]
+        return results if count > 1 else results[0]
+
+    def _typed(self, newest: onnx.defs.OpSchema, inputs: Sequence[Operand]) -> list[Val | None]:
+        """Make constants of bare numbers: each takes the type of an operand that shares its type variable."""
+        bound = {
+            _formal(newest, i).type_str: v.dtype
+            for i, v in enumerate(inputs)
+            if isinstance(v, Val) and v.dtype is not None
+        }
+        vals: list[Val | None] = []
+        for i, v in enumerate(inputs):
+            if v is None or isinstance(v, Val):
+                vals.append(v)
+            else:
+                vals.append(self.constant(v, bound.get(_formal(newest, i).type_str)))
+        return vals
+
+    def _read(self, op_type: str, val: Val) -> ir.Value:
+        own = val.value.dtype
+        if val.primal and own in _FLOATS and own != ir.DataType.FLOAT and op_type not in ("Shape", "Size", "Cast"):
+            return self.Cast(val, to=ir.DataType.FLOAT).value
+        return val.value
+
+    def _output_types(
+        self, newest: onnx.defs.OpSchema, vals: list[Val | None], attributes: dict[str, Any], count: int
+    ) -> list[ir.DataType | None]:
+        if newest.name == "Cast":
+            return [ir.DataType(attributes["to"])]
+        bound = {_formal(newest, i).type_str: v.dtype for i, v in enumerate(vals) if v is not None}
+        types: list[ir.DataType | None] = []
+        for i in range(count):
+            text = newest.outputs[min(i, len(newest.outputs) - 1)].type_str
+            if text in bound:
+                types.append(bound[text])
+            elif text == "tensor(int64)":
+                types.append(ir.DataType.INT64)
+            else:
+                only = [c.allowed_type_strs for c in newest.type_constraints if c.type_param_str == text]
+                types.append(_FIXED.get(only[0][0]) if only and len(only[0]) == 1 else None)
+        return types
+
+    def _fold(self, op_type: str, vals: list[Val | None], attributes: dict[str, Any]) -> Val | None:
+        """Compute now what is known now: shapes, axes and paddings, never a weight."""
+        if op_type not in FOLD or any(v is not None and v.known is None for v in vals):
+            return None
+        result = FOLD[op_type](*(None if v is None else v.known for v in vals), **attributes)
+        return self.constant(np.asarray(result)) if np.size(result) <= LARGEST else None
+
+    def _rows(self, op_type: str, vals: list[Val | None], attributes: dict[str, Any]) -> Val | None:
+        """``one_hot(i) @ W`` is ``W[i]``: Gather it."""
+        if op_type not in ("MatMul", "Gemm") or vals[0] is None or vals[1] is None:
+            return None
+        index, weight = self._one_hot.get(vals[0].value), vals[1]
+        if index is None or attributes.get("transA") or len(vals) > 2 or weight.rank != 2:
+            return None
+        raw = Val(self, weight.value)  # gather first, cast the rows
+        if attributes.get("transB"):
+            rows = self.Transpose(self.Gather(raw, index, axis=1), perm=[1, 0])
+        else:
+            rows = self.Gather(raw, index, axis=0)
+        if raw.dtype != weight.dtype:
+            rows = self.Cast(rows, to=weight.dtype)
+        alpha = attributes.get("alpha", 1.0)
+        return rows if alpha == 1.0 else rows * alpha
+
+
+_FIXED = {
+    "tensor(bool)": ir.DataType.BOOL,
+    "tensor(int64)": ir.DataType.INT64,
+    "tensor(float)": ir.DataType.FLOAT,
+}
+
+
+def _formal(schema: onnx.defs.OpSchema, index: int) -> onnx.defs.OpSchema.FormalParameter:
+    return schema.inputs[min(index, len(schema.inputs) - 1)]
+
+
+def _array(content: Any, dtype: ir.DataType | None) -> np.ndarray:
+    if isinstance(content, (list, tuple)):
+        return np.array(content, np.int64)
+    if dtype is not None:
+        return np.array(content, dtype.numpy())
+    return np.array(content, np.float32 if isinstance(content, float) else np.int64)

@@ -1,0 +1,221 @@
+"""A model as the differentiator sees it: the original bytes beside a typed view of the graph.
+
+The view (`onnx_ir`) is for reading and for new nodes. The original is never written through it: a round trip
+re-encodes the user's nodes. `append` adds to a copy of the original ModelProto, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+import onnx.checker
+import onnx.shape_inference
+import onnx.version_converter
+import onnx_ir as ir
+
+from cam_onnx import external, files, wire
+from cam_onnx.autodiff import spelling
+from cam_onnx.errors import InvalidModel, UnsupportedOpset
+
+__all__ = ["Model", "ModelLike", "load"]
+
+ModelLike = "str | os.PathLike[str] | bytes | onnx.ModelProto"
+_LARGE = 1024  # bytes; shape inference needs no larger initializer
+
+
+@dataclass
+class Model:
+    """A loaded model.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        The original, or its raised form.
+    graph : onnx_ir.Graph
+        The view, with inferred types and shapes.
+    folder : str or None
+        Where external data lies.
+    raised : dict
+        What was raised, e.g. ``{"opset": [9, 13]}``.
+    """
+
+    proto: onnx.ModelProto
+    folder: str | None = None
+    name: str = "the model"
+    source: bytes = b""
+    raised: dict[str, list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.opset = next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+        self.graph = view(self)
+        self.values = {value.name: value for value in _values(self.graph)}
+
+    def names(self) -> set[str]:
+        """Return every name of a value or node in the model."""
+        return {n for n in self.values if n} | {node.name for node in self.graph if node.name}
+
+    def raise_to(self, opset: int) -> Model:
+        """Return the model raised to `opset` by onnx's version converter.
+
+        Raises
+        ------
+        UnsupportedOpset
+            The converter cannot: the message has its reason.
+        """
+        if self.opset < 7:
+            raise UnsupportedOpset(f"{self.name}: opset {self.opset} is below 7: export it again at opset 13 or newer")
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        if proto.ir_version < 4:  # the converter wants every initializer among the inputs below 4, none above
+            _without_initializer_inputs(proto)
+            proto.ir_version = 4
+        try:
+            raised = onnx.version_converter.convert_version(proto, opset)
+        except Exception as error:  # the converter raises RuntimeError, ConvertError, ...
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            raise UnsupportedOpset(
+                f"{self.name}: opset {self.opset} must be raised to {opset}, and onnx's version converter cannot "
+                f"({reason}): export it again at opset {opset} or newer"
+            ) from error
+        del raised.metadata_props[:]
+        raised.metadata_props.extend(self.proto.metadata_props)
+        raised.ir_version = max(proto.ir_version, raised.ir_version, 4)
+        record = {**self.raised, "opset": [self.raised.get("opset", [self.opset])[0], opset]}
+        if self.proto.ir_version != raised.ir_version:
+            record["ir_version"] = [self.raised.get("ir_version", [self.proto.ir_version])[0], raised.ir_version]
+        return Model(raised, self.folder, self.name, self.source, record)
+
+
+def load(model: Any) -> Model:
+    """Load a model from a path, bytes or a ModelProto.
+
+    External data stays where it is: every entry is checked, none is read. A file of IR version below 4 is raised
+    to 4, since a runtime would treat its weights as variables.
+
+    Raises
+    ------
+    InputError
+        The path does not lead to a readable file.
+    InvalidModel
+        Not ONNX, truncated, inconsistent, or with unsafe external data.
+    """
+    path: str | None = None
+    if isinstance(model, onnx.ModelProto):
+        data, name = model.SerializeToString(deterministic=True), "the model"
+    elif isinstance(model, (bytes, bytearray, memoryview)):
+        data, name = bytes(model), "the model"
+    else:
+        path = os.path.abspath(os.fspath(model))
+        data, name = files.read(path, what="model"), os.fspath(model)
+    wire.metadata(data, name)
+    external.check_external(data, path)
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except Exception as error:  # protobuf's DecodeError
+        raise InvalidModel(f"{name}: not an ONNX model, or damaged ({error})") from error
+    _check(proto, name)
+    loaded = Model(proto, os.path.dirname(path) if path else None, name, data)
+    if proto.ir_version < 4:
+        fixed = onnx.ModelProto()
+        fixed.CopyFrom(proto)
+        _without_initializer_inputs(fixed)
+        fixed.ir_version = 4
+        loaded = Model(fixed, loaded.folder, name, data, {"ir_version": [proto.ir_version, 4]})
+    return loaded
+
+
+def _check(proto: onnx.ModelProto, name: str) -> None:
+    """What onnx's checker would say, without copying the weights."""
+    if proto.ir_version > onnx.IR_VERSION:
+        raise InvalidModel(
+            f"{name}: IR version {proto.ir_version}, the installed onnx reads up to {onnx.IR_VERSION}: upgrade onnx"
+        )
+    if not proto.opset_import:
+        raise InvalidModel(f"{name}: no opset import, so that the meaning of its operators is not defined")
+    newest = onnx.defs.onnx_opset_version()
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx") and entry.version > newest:
+            raise UnsupportedOpset(f"{name}: opset {entry.version}, the installed onnx knows up to {newest}: upgrade onnx")
+    known = {i.name for i in proto.graph.input} | {i.name for i in proto.graph.initializer} | {""}
+    known |= {i.values.name for i in proto.graph.sparse_initializer}
+    for index, node in enumerate(proto.graph.node):
+        for x in node.input:
+            if x not in known:
+                raise InvalidModel(
+                    f"{name}: node {node.name or index!r} ({node.op_type}) reads {x!r}, which nothing before it gives: "
+                    "the nodes are not sorted, or the file is damaged"
+                )
+        for y in node.output:
+            if y and y in known:
+                raise InvalidModel(f"{name}: value {y!r} is given twice (second by node {node.name or index!r})")
+            known.add(y)
+    for output in proto.graph.output:
+        if output.name not in known:
+            raise InvalidModel(f"{name}: output {output.name!r} is given by no node")
+
+
+def _without_initializer_inputs(proto: onnx.ModelProto) -> None:
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    kept = [i for i in proto.graph.input if i.name not in weights]
+    del proto.graph.input[:]
+    proto.graph.input.extend(kept)
+
+
+def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy without large weights: each becomes an input of the same type. Enough for shape inference."""
+    bare = onnx.ModelProto(ir_version=proto.ir_version)
+    bare.opset_import.extend(proto.opset_import)
+    bare.functions.extend(proto.functions)
+    graph = proto.graph
+    bare.graph.name = graph.name
+    for part in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(bare.graph, part).extend(getattr(graph, part))
+    inputs = {i.name for i in graph.input}
+    for tensor in graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.ByteSize() > _LARGE:
+            if tensor.name not in inputs:
+                info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+                bare.graph.input.append(info)
+        else:
+            bare.graph.initializer.append(tensor)
+    return bare
+
+
+def inferred(proto: onnx.ModelProto, name: str) -> dict[str, onnx.TypeProto]:
+    """Return the type of every value that onnx's shape inference finds."""
+    try:
+        result = onnx.shape_inference.infer_shapes(skeleton(proto), data_prop=True)
+    except Exception as error:  # InferenceError, or protobuf trouble
+        raise InvalidModel(f"{name}: shape inference fails: {str(error).strip().splitlines()[-1]}") from error
+    graph = result.graph
+    return {v.name: v.type for v in (*graph.input, *graph.value_info, *graph.output) if v.HasField("type")}
+
+
+def view(model: Model) -> ir.Graph:
+    """Return the typed view of the graph."""
+    try:
+        graph = ir.from_proto(model.proto).graph
+    except Exception as error:  # onnx_ir's SerdeError and others
+        raise InvalidModel(f"{model.name}: {str(error).strip().splitlines()[0]}") from error
+    if model.folder:
+        ir.external_data.set_base_dir(graph, model.folder)
+    types = inferred(model.proto, model.name)
+    for value in _values(graph):
+        if value.name in types and types[value.name].HasField("tensor_type"):
+            found = ir.serde.deserialize_type_proto_for_type(types[value.name])
+            shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])
+            value.type = found if found is not None else value.type
+            value.shape = shape if shape is not None else value.shape
+        node = value.producer()
+        if node is not None and node.op_type == "Constant" and "value" in node.attributes:
+            value.const_value = node.attributes["value"].as_tensor()
+    return graph
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    found = [*graph.inputs, *graph.initializers.values()]
+    return found + [y for node in graph for y in node.outputs if y.name]

@@ -1,0 +1,26 @@
+"""The rules, one family a file. Importing this fills `cam_onnx.autodiff.table.RULES`.
+
+To add an operator: one entry in its family's file, one row in ``tests/autodiff/cases.py``.
+"""
+
+from cam_onnx.autodiff.rules import (
+    arithmetic,
+    convolution,
+    elementwise,
+    layout,
+    linear,
+    normalization,
+    pooling,
+    reduction,
+)
+
+__all__ = [
+    "arithmetic",
+    "convolution",
+    "elementwise",
+    "layout",
+    "linear",
+    "normalization",
+    "pooling",
+    "reduction",
+]

@@ -1,0 +1,30 @@
+"""Functions of several values that broadcast. The walk sums a cotangent back to its input's shape."""
+
+from __future__ import annotations
+
+from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.table import broadcast, defbroadcast, defvjp, each
+
+__all__: list[str] = []
+
+defbroadcast("Add", lambda op, g, y, a, b: g, lambda op, g, y, a, b: g)
+defbroadcast("Sub", lambda op, g, y, a, b: g, lambda op, g, y, a, b: -g)
+defbroadcast("Mul", lambda op, g, y, a, b: g * b, lambda op, g, y, a, b: g * a)
+defbroadcast("Div", lambda op, g, y, a, b: g / b, lambda op, g, y, a, b: -g * y / b)
+defvjp("Sum", each(lambda op, i, g, y, *xs: g, broadcast=True))
+defvjp("Expand", broadcast(lambda op, g, y, x, shape: g), None)
+
+
+def pow_base(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
+    b = op.Cast(b, to=a.dtype)
+    # x^0 is constant: without the mask its slope at 0 would be 0 * infinity
+    slope = op.Where(op.Equal(b, 0.0), 0.0, b * op.Pow(a, b - 1.0))
+    return g * slope
+
+
+def pow_exponent(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
+    positive = op.Greater(a, 0.0)  # at 0: 0, as PyTorch; a negative base has no slope in b: 0
+    return op.Where(positive, g * y * op.Log(op.Where(positive, a, 1.0)), 0.0)
+
+
+defbroadcast("Pow", pow_base, pow_exponent)

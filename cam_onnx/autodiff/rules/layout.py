@@ -1,0 +1,158 @@
+"""Rearrangements: the cotangent is put back where its element came from. All are linear."""
+
+from __future__ import annotations
+
+from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.table import defvjp, defzero, each, missing
+
+__all__: list[str] = []
+
+defzero("Shape", "Size", "Constant", "ConstantOfShape", "Range", "NonZero", "OneHot", "EyeLike")
+
+
+def put_back(op: Emitter, g: Val, y: Val, x: Val, *_: Val | None, **__: object) -> Val:
+    return op.reshape_like(g, x)
+
+
+defvjp("Reshape", put_back, None)
+defvjp("Flatten", put_back)
+defvjp("Squeeze", put_back, None)
+defvjp("Unsqueeze", put_back, None)
+
+
+def transpose(op: Emitter, g: Val, y: Val, x: Val, perm: list[int] | None) -> Val:
+    order = perm or list(reversed(range(x.rank)))
+    return op.Transpose(g, perm=[order.index(axis) for axis in range(len(order))])
+
+
+def concat(op: Emitter, i: int, g: Val, y: Val, *xs: Val, axis: int) -> Val:
+    axis %= y.rank
+    sizes = [op.shape(x, axis, axis + 1) for x in xs[: i + 1]]
+    start = op.constant([0])
+    for size in sizes[:-1]:
+        start = start + size
+    return op.Slice(g, start, start + sizes[-1], [axis])
+
+
+def split(
+    op: Emitter, gs: tuple[Val | None, ...], ys: tuple[Val, ...], x: Val, split: Val | None, axis: int, **_: object
+) -> Val:
+    dtype = next(g.dtype for g in gs if g is not None)
+    nothing = op.constant(0.0, dtype)
+    parts = [op.Expand(nothing, op.shape(y)) if g is None else g for g, y in zip(gs, ys, strict=True)]
+    return op.Concat(*parts, axis=axis)
+
+
+defvjp("Transpose", transpose)
+defvjp("Concat", each(concat))
+defvjp("Split", split, None, several=True)
+
+
+def slice_(
+    op: Emitter, g: Val, y: Val, x: Val, starts: Val, ends: Val, axes: Val | None, steps: Val | None
+) -> Val:
+    """Any start, end and step: slice the positions too, and put each element back at its own."""
+    if axes is None:
+        count = starts.known.size if starts.known is not None else x.rank
+        which = list(range(count))
+    elif axes.known is not None:
+        which = [int(a) % x.rank for a in axes.known]
+    else:
+        raise NotImplementedError("Slice with axes known at run time only")
+    for i, axis in enumerate(which):
+        one = [op.Slice(v, [i], [i + 1], [0]) for v in (starts, ends)]
+        step = op.constant([1]) if steps is None else op.Slice(steps, [i], [i + 1], [0])
+        size = op.Squeeze(op.shape(x, axis, axis + 1), [0])
+        positions = op.Slice(op.Range(0, size, 1), *one, [0], step)
+        g = place(op, g, x.rank, axis, positions, size, step)
+    return g
+
+
+def place(op: Emitter, g: Val, rank: int, axis: int, positions: Val, size: Val, step: Val) -> Val:
+    """Lay the entries of `g` along `axis` at distinct `positions` of `size`, zeros elsewhere."""
+    count = op.Shape(positions) if positions.known is None else op.constant([positions.known.size])
+    if step.known is not None and step.known.item() == 1 and positions.known is not None and positions.known.size:
+        first = int(positions.known[0])
+        before, after = [0] * rank, [0] * rank
+        before[axis] = first
+        after[axis] = int(op_item(size)) - first - positions.known.size
+        return op.Pad(g, before + after) if any(before + after) else g
+    # position -> which entry; every other position reads the zero that is appended behind the last entry
+    empty = op.Expand(count, op.Unsqueeze(size, [0]))
+    entry = op.ScatterElements(empty, positions, op.Range(0, op.Squeeze(count, [0]), 1), axis=0)
+    behind = [0] * (2 * rank)
+    behind[rank + axis] = 1
+    return op.Gather(op.Pad(g, behind), entry, axis=axis)
+
+
+def op_item(v: Val) -> int:
+    assert v.known is not None
+    return int(v.known.item())
+
+
+def gather(op: Emitter, g: Val, y: Val, x: Val, indices: Val, axis: int) -> Val:
+    """Add every entry where it was read; an entry may have been read several times."""
+    axis %= x.rank
+    lead, rest = op.shape(x, 0, axis), op.shape(x, axis + 1)
+    parts = [p for p, n in ((lead, axis), (op.constant([-1]), 1), (rest, x.rank - axis - 1)) if n]
+    flat = op.Reshape(g, op.Concat(*parts, axis=0) if len(parts) > 1 else parts[0])
+    return add_at(op, flat, x, axis, op.Reshape(indices, [-1]))
+
+
+def add_at(op: Emitter, g: Val, x: Val, axis: int, positions: Val) -> Val:
+    """Add the entries of `g` along `axis` into zeros of the shape of `x` at `positions`."""
+    shaped = op.Reshape(op.Cast(positions, to=7), [-1 if a == axis else 1 for a in range(x.rank)])
+    zeros = op.Expand(op.constant(0.0, g.dtype), op.shape(x))
+    return op.ScatterElements(zeros, op.Expand(shaped, op.Shape(g)), g, axis=axis, reduction="add")
+
+
+def pad_or_cut(op: Emitter, x: Val, pads: Val, axes: Val | None = None, value: float = 0.0) -> Val:
+    """Pad where `pads` (all in front, then all behind) is positive, cut where it is negative.
+
+    Pad itself takes negative pads, but not in every runtime.
+    """
+    more, less = op.Max(pads, [0]), op.Max(-pads, [0])
+    if more.known is None or more.known.any():
+        x = op.Pad(x, more, value, axes)
+    if less.known is None or less.known.any():
+        half = op.Shape(axes) if axes is not None else None
+        if pads.known is not None:
+            n = op.constant([pads.known.size // 2])
+        else:
+            n = op.Shape(x) if half is None else half
+            n = op.Shape(n) if half is None else n
+        front = op.Slice(less, [0], n, [0])
+        behind = op.Slice(less, n, [WHOLE], [0])
+        sizes = op.Shape(x) if axes is None else op.Gather(op.Shape(x), axes)
+        x = op.Slice(x, front, sizes - behind, axes)
+    return x
+
+
+WHOLE = 2**31 - 1
+
+
+def pad(op: Emitter, g: Val, y: Val, x: Val, pads: Val, value: Val | None, axes: Val | None, mode: str) -> Val:
+    if mode == "constant":
+        return pad_or_cut(op, g, -pads, axes)
+    if axes is not None and axes.known is None:
+        raise NotImplementedError(f"Pad in mode {mode} with axes known at run time only")
+    which = list(range(x.rank)) if axes is None or axes.known is None else [int(a) % x.rank for a in axes.known]
+    for i, axis in enumerate(which):
+        size = op.shape(x, axis, axis + 1)
+        one = op.Concat(*(op.Slice(pads, [at], [at + 1], [0]) for at in (i, i + len(which))), axis=0)
+        if one.known is not None and not one.known.any():
+            continue
+        source = op.Pad(op.Range(0, op.Squeeze(size, [0]), 1), one, mode=mode)  # where each entry was read from
+        shaped = op.Reshape(source, [-1 if a == axis else 1 for a in range(x.rank)])
+        whole = op.Shape(g)
+        target = op.Concat(
+            *(size if a == axis else op.Slice(whole, [a], [a + 1], [0]) for a in range(x.rank)), axis=0
+        )
+        zeros = op.Expand(op.constant(0.0, g.dtype), target)
+        g = op.ScatterElements(zeros, op.Expand(shaped, whole), g, axis=axis, reduction="add")
+    return g
+
+
+defvjp("Slice", slice_, None, None, None, None)
+defvjp("Gather", gather, None)
+defvjp("Pad", pad, None, missing("with respect to the fill value"), None)

@@ -1,0 +1,140 @@
+"""Pooling with windows. A maximum gives its cotangent to one position, the first; an average to all.
+
+No Indices output is used: it is slow in ONNX Runtime and missing in browsers. Instead every tap of the window is
+compared with the output, and its share is added into its phase of the input grid (positions modulo the stride);
+the phases are interleaved at the end. Windows may overlap, so MaxUnpool would not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.rules.layout import pad_or_cut
+from cam_onnx.autodiff.rules.windows import Windows
+from cam_onnx.autodiff.table import defvjp
+
+__all__: list[str] = []
+
+
+def window_grid(op: Emitter, windows: Windows) -> tuple[Val, Val]:
+    """Return the size of the windows' own grid (whole strides, as far as any window reaches), and the pads to it.
+
+    The pads are negative behind where no window reached the end of the input.
+    """
+    grid = (windows.counts + [_overlap(windows, a) for a in range(windows.axes)]) * windows.strides
+    return grid, op.Concat([0, 0], windows.before, [0, 0], grid - windows.sizes - windows.before, axis=0)
+
+
+def _overlap(windows: Windows, axis: int) -> int:
+    """How many strides a window reaches behind its first position."""
+    return (windows.span[axis] - 1) // windows.strides[axis]
+
+
+def read_tap(op: Emitter, grid: Val, windows: Windows, tap: Sequence[int]) -> Val:
+    """Return what every window sees at `tap`: shape of the output."""
+    starts, ends = [], []
+    for a, t in enumerate(tap):
+        start, stride = t * windows.dilations[a], windows.strides[a]
+        behind = (_overlap(windows, a) + 1) * stride - start - 1  # entries behind the last one read
+        starts.append(start)
+        ends.append(-behind if behind else 2**31 - 1)
+    return op.Slice(grid, starts, ends, list(range(2, 2 + windows.axes)), windows.strides)
+
+
+def fold(op: Emitter, shares: dict[tuple[int, ...], Val], grid: Val, windows: Windows) -> Val:
+    """Add every tap's share (shape of the output) into the grid: the transpose of `read_tap`."""
+    phases: dict[tuple[int, ...], Val] = {}
+    for tap, share in shares.items():
+        where = [divmod(t * d, s) for t, d, s in zip(tap, windows.dilations, windows.strides, strict=True)]
+        front = [shift for shift, _ in where]
+        back = [_overlap(windows, a) - shift for a, (shift, _) in enumerate(where)]
+        if any(front + back):
+            share = op.Pad(share, [0, 0, *front, 0, 0, *back])
+        phase = tuple(rest for _, rest in where)
+        phases[phase] = phases[phase] + share if phase in phases else share
+    if windows.strides == [1] * windows.axes:
+        return phases[(0,) * windows.axes]
+    empty = next(iter(phases.values())) * 0.0
+    return op.Reshape(_interleave(op, phases, empty, windows, ()), op.Concat([0, 0], grid, axis=0))
+
+
+def _interleave(
+    op: Emitter, phases: dict[tuple[int, ...], Val], empty: Val, windows: Windows, prefix: tuple[int, ...]
+) -> Val:
+    """Stack phases on new axes behind each spatial axis: (N, C, L1, s1, L2, s2, ...)."""
+    axis = len(prefix)
+    if axis == windows.axes:
+        return phases.get(prefix, empty)
+    parts = [_interleave(op, phases, empty, windows, (*prefix, r)) for r in range(windows.strides[axis])]
+    # deeper axes have been split already: this one still stands at 2 + axis
+    parts = [op.Unsqueeze(part, [3 + axis]) for part in parts]
+    return op.Concat(*parts, axis=3 + axis) if len(parts) > 1 else parts[0]
+
+
+def max_pool(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    auto_pad: str,
+    dilations: list[int] | None,
+    kernel_shape: list[int],
+    pads: list[int] | None,
+    strides: list[int] | None,
+    **_: object,  # ceil_mode shows in the output's size, storage_order in Indices only
+) -> Val:
+    windows = Windows.of(op, x, y, kernel_shape, strides, dilations, pads, auto_pad)
+    size, edges = window_grid(op, windows)
+    grid = pad_or_cut(op, x, edges, value=LOWEST)
+    rest, shares = g, {}
+    taps = windows.taps()
+    for tap in taps:
+        hit = op.Equal(read_tap(op, grid, windows, tap), y)
+        shares[tap] = op.Where(hit, rest, 0.0)  # ties: the first position takes all
+        if tap != taps[-1]:
+            rest = op.Where(hit, 0.0, rest)
+    return pad_or_cut(op, fold(op, shares, size, windows), -edges)
+
+
+LOWEST = -3.4028234663852886e38  # of float32; padding never is a maximum
+
+
+def average_pool(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    auto_pad: str,
+    ceil_mode: int,
+    count_include_pad: int,
+    dilations: list[int] | None,
+    kernel_shape: list[int],
+    pads: list[int] | None,
+    strides: list[int] | None,
+) -> Val:
+    windows = Windows.of(op, x, y, kernel_shape, strides, dilations, pads, auto_pad)
+    size, edges = window_grid(op, windows)
+    share = g
+    for axis in range(windows.axes):
+        share = share / op.Cast(_counted(op, windows, axis, bool(count_include_pad)), to=g.dtype)
+    shares = {tap: share for tap in windows.taps()}
+    return pad_or_cut(op, fold(op, shares, size, windows), -edges)
+
+
+def _counted(op: Emitter, windows: Windows, axis: int, include_pad: bool) -> Val:
+    """Return how many positions of each window count along `axis`: int64, broadcastable to the output."""
+    pick = [op.Slice(v, [axis], [axis + 1], [0]) for v in (windows.before, windows.after, windows.sizes)]
+    before, after, size = pick
+    count = op.Squeeze(op.Slice(windows.counts, [axis], [axis + 1], [0]), [0])
+    first = op.Range(0, count, 1) * [windows.strides[axis]] - before
+    seen = op.Unsqueeze(first, [1]) + [t * windows.dilations[axis] for t in range(windows.kernel[axis])]
+    # padding counts if it is included; what ceil_mode hangs over never does
+    low, high = (-before, size + after) if include_pad else (op.constant([0]), size)
+    inside = op.And(op.GreaterOrEqual(seen, low), op.Less(seen, high))
+    counted = op.ReduceSum(op.Cast(inside, to=7), [1], keepdims=0)
+    return op.Reshape(counted, [-1 if a == axis else 1 for a in range(windows.axes)])
+
+
+defvjp("MaxPool", max_pool)
+defvjp("AveragePool", average_pool)

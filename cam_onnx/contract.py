@@ -1,0 +1,264 @@
+"""The contract: what a converted file says about itself, in ``metadata_props["cam_onnx"]``.
+
+It is the only link between the graph side, which writes it, and the run-time side, which reads it; neither
+imports the other. Readers go through `Contract.roles` and `Layer`, never through literal output names: where
+a model already had a name, ours got a suffix. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from cam_onnx.errors import ContractError, InputError
+
+__all__ = ["KEY", "SCHEMA", "Axes", "Contract", "Layer", "Preprocess"]
+
+KEY = "cam_onnx"
+SCHEMA = 1
+
+FITS = ("stretch", "crop", "letterbox")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
+CHANNELS = ("RGB", "BGR", "GRAY")
+LAYOUTS = ("NCHW", "NHWC")
+DTYPES = ("float32", "float16", "float64", "uint8")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes the network's input: ``x = (pixel * scale - mean) / std``.
+
+    Parameters
+    ----------
+    size : (height, width) or None
+        Of the network's input. None: what the model's input says, or the picture's own size.
+    fit : {"stretch", "crop", "letterbox"}
+        "stretch" changes the aspect ratio; "crop" resizes the picture until it covers the input and cuts
+        the middle out; "letterbox" resizes it until it fits inside and fills the rest with `fill`.
+    crop_pct : float in (0, 1]
+        With "crop": the part of the resized picture's shorter side that the cut keeps (224 / 256 = 0.875).
+    fill : float
+        Pixel value 0..255 around a letterboxed picture.
+    interpolation : {"nearest", "bilinear", "bicubic", "area", "lanczos"}
+    channels : {"RGB", "BGR", "GRAY"}
+    scale : float
+        Applied first; 1 leaves pixels in 0..255, 1/255 gives 0..1.
+    mean, std : float or one per channel
+        In the units that `scale` leaves, in the order of `channels`.
+    layout : {"NCHW", "NHWC"}
+    dtype : {"float32", "float16", "float64", "uint8"}
+
+    Raises
+    ------
+    InputError
+        A field outside its range: the message names the field, the value and the choices.
+    """
+
+    size: tuple[int, int] | None = None
+    fit: str = "stretch"
+    crop_pct: float = 1.0
+    fill: float = 114.0
+    interpolation: str = "bilinear"
+    channels: str = "RGB"
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: str = "NCHW"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        choices = dict(fit=FITS, interpolation=INTERPOLATIONS, channels=CHANNELS, layout=LAYOUTS, dtype=DTYPES)
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"preprocess: {name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        try:
+            for name in ("mean", "std"):
+                value = getattr(self, name)
+                values = value if isinstance(value, (list, tuple)) else (value,)
+                object.__setattr__(self, name, tuple(float(v) for v in values))
+            for name in ("scale", "crop_pct", "fill"):
+                object.__setattr__(self, name, float(getattr(self, name)))
+            if self.size is not None:
+                size = (self.size, self.size) if isinstance(self.size, int) else self.size
+                height, width = (int(s) for s in size)
+                object.__setattr__(self, "size", (height, width))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"preprocess: {error}") from None
+        count = 1 if self.channels == "GRAY" else 3
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (1, count):
+                raise InputError(
+                    f"preprocess: {name} has {len(getattr(self, name))} entries, expected 1 or {count} ({self.channels})"
+                )
+        if not all(s == s and abs(s) > 0 for s in (*self.std, self.scale)):
+            raise InputError(f"preprocess: std {self.std} and scale {self.scale} must not be 0 or NaN")
+        if self.size is not None and min(self.size) < 1:
+            raise InputError(f"preprocess: size {self.size} must be positive (height, width)")
+        if not 0 < self.crop_pct <= 1:
+            raise InputError(f"preprocess: crop_pct is {self.crop_pct}, expected a number in (0, 1]")
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Preprocess:
+        """Build one from parsed JSON; unknown keys are an `InputError`."""
+        if not isinstance(data, dict):
+            raise InputError(f"preprocess: expected a JSON object, got {type(data).__name__}")
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(data) - set(known)):
+            raise InputError(f"preprocess: unknown {', '.join(map(repr, unknown))}, expected {', '.join(known)}")
+        return cls(**data)
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocess:
+        """Build one from JSON text, the inverse of `to_json`."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError(f"preprocess: not JSON ({error})") from None
+
+    def to_json(self) -> str:
+        """Return JSON text that `from_json` reads back."""
+        return json.dumps(asdict(self), indent=1)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Which axes of a value are batch, channel and spatial. Spatial may be empty (a layer without extent)."""
+
+    batch: int = 0
+    channel: int = 1
+    spatial: tuple[int, ...] = (2, 3)
+
+    def order(self) -> tuple[int, ...]:
+        """Return the permutation that brings the value to (N, K, *S)."""
+        return (self.batch, self.channel, *self.spatial)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One exposed target layer.
+
+    `name` is the value's name in the original graph, `activations` and `gradients` are output names, and
+    `head` says what lies between it and the score: "average-pooling + linear", "max-pooling + linear", or
+    "other" (CAM is defined for the first two).
+    """
+
+    name: str
+    activations: str
+    gradients: str
+    axes: Axes = Axes()
+    head: str = "other"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The whole contract.
+
+    Parameters
+    ----------
+    roles : dict
+        Role to name: "image" (the input a picture goes to), "target" (our input), and the outputs "logits",
+        "score", "class". Activations and gradients stand in `layers`.
+    layers : tuple of Layer
+    score : str
+        The explained value's name in the original graph; the logits output is this value.
+    target_input : {"optional", "required"}
+    method : str
+    preprocess : Preprocess or None
+    labels : tuple of str or None
+    batch_axis : int
+        Of the score value.
+    single : bool
+        The score has no batch axis: it is one sample's (C,).
+    cuts_fusion : tuple of str
+        Values that were the inside of a likely fusion of the runtime and are now read from outside it.
+    raised : dict
+        What had to be raised before conversion, e.g. ``{"opset": [9, 13], "ir_version": [3, 8]}``; else empty.
+    tool : str
+        Name and version of the writer.
+    source_sha256 : str
+        Of the original model file's bytes.
+    """
+
+    roles: dict[str, str]
+    layers: tuple[Layer, ...]
+    score: str
+    target_input: str = "optional"
+    method: str = "grad-cam"
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] | None = None
+    batch_axis: int = 0
+    single: bool = False
+    cuts_fusion: tuple[str, ...] = ()
+    raised: dict[str, list[int]] = field(default_factory=dict)
+    tool: str = ""
+    source_sha256: str = ""
+
+    def to_json(self) -> str:
+        """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "the model") -> Contract:
+        """Read a metadata entry.
+
+        Raises
+        ------
+        ContractError
+            Not JSON, a newer schema, or fields missing or of the wrong kind.
+        """
+        try:
+            data = json.loads(text)
+            schema = data.pop("schema")
+            if not isinstance(schema, int) or schema > SCHEMA:
+                raise ContractError(
+                    f"{where}: its contract has schema {schema!r}, this cam_onnx reads up to {SCHEMA}: upgrade cam-onnx"
+                )
+            layers = tuple(_layer(entry) for entry in data.pop("layers"))
+            preprocess = data.pop("preprocess", None)
+            labels = data.pop("labels", None)
+            known = {f.name for f in fields(cls)}
+            contract = cls(
+                layers=layers,
+                preprocess=None if preprocess is None else Preprocess.from_dict(preprocess),
+                labels=None if labels is None else tuple(str(label) for label in labels),
+                cuts_fusion=tuple(data.pop("cuts_fusion", ())),
+                **{key: value for key, value in data.items() if key in known},
+            )
+            if not contract.layers or not all(isinstance(n, str) for n in contract.roles.values()):
+                raise ValueError("no layers or bad roles")
+            contract.roles["logits"], contract.roles["target"]
+            return contract
+        except ContractError:
+            raise
+        except (InputError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise ContractError(
+                f"{where}: metadata entry {KEY!r} is not a cam_onnx contract ({type(error).__name__}: {error}); "
+                "convert the original model again"
+            ) from None
+
+    def names(self) -> list[str]:
+        """Return every output name that the contract promises."""
+        return [self.roles[r] for r in ("logits", "score", "class")] + [
+            name for layer in self.layers for name in (layer.activations, layer.gradients)
+        ]
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer called `name` (KeyError if there is none)."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def with_(self, **changes: Any) -> Contract:
+        """Return a copy with some fields replaced."""
+        return replace(self, **changes)
+
+
+def _layer(entry: dict[str, Any]) -> Layer:
+    axes = entry["axes"]
+    spatial = tuple(int(a) for a in axes["spatial"])
+    return Layer(
+        name=str(entry["name"]),
+        activations=str(entry["activations"]),
+        gradients=str(entry["gradients"]),
+        axes=Axes(int(axes["batch"]), int(axes["channel"]), spatial),
+        head=str(entry.get("head", "other")),
+    )

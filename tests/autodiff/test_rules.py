@@ -1,0 +1,130 @@
+"""Every rule against finite differences, on every row of the case table."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import onnx
+import pytest
+
+from cam_onnx.autodiff.backward import label
+from cam_onnx.autodiff.table import RULES, Rule, Table, Vjp, zero
+from tests.autodiff.cases import CASES, LINEAR, Case, normal, row
+from tests.autodiff.check import Trial
+
+DIFFERENTIABLE = [rule for rule in RULES if not all(isinstance(entry, zero) for entry in rule.entries)]
+
+
+def test_the_checker_sees_a_rule_that_is_half_a_per_mille_off():
+    table = Table(RULES)
+    table.defvjp("Tanh", lambda op, g, y, x: g * (1.0 - y * y) * 1.0005)
+    case = row("y = Tanh(x)", x=normal(3, 4))
+    assert not Trial(case).disagreements()
+    assert Trial(case, table=table).disagreements()
+
+
+@pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradient_is_the_finite_difference(case: Case, symbolic: bool):
+    if symbolic and case.static:
+        pytest.skip(case.static)
+    assert Trial(case, "float32" if case.reference else "float64", symbolic).disagreements() == {}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_onnxruntime_computes_the_same_gradient_in_float32(case: Case):
+    if case.reference:
+        pytest.skip(case.reference)
+    exact, single = Trial(case), Trial(case, dtype="float32", symbolic=not case.static)
+    # the engines must agree on the forward value first: the reference evaluator errs for some operators
+    np.testing.assert_allclose(single.forward(), exact.forward(), rtol=1e-4, atol=1e-4)
+    (g, ours), (h, theirs) = single.vjp(), exact.vjp()
+    np.testing.assert_allclose(g, h, rtol=1e-6)
+    for name, grad in theirs.items():
+        assert ours[name].dtype == np.float32
+        # float32 rounding of sums over a window: 1e-5 of the largest entry
+        np.testing.assert_allclose(ours[name], grad, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(grad).max()))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradient_graph_passes_the_full_check_and_keeps_its_opset(case: Case):
+    trial = Trial(case, dtype="float32")
+    onnx.checker.check_model(trial.gradient, full_check=True)
+    if "raised" not in case.why and case.opset >= 16:
+        assert trial.gradient.opset_import[0].version == case.opset
+    if case.reads == "y":
+        added = trial.gradient.graph.node[len(trial.model.graph.node) :]
+        assert "x" not in {x for node in added if node.op_type != "Shape" for x in node.input}
+
+
+def test_every_rule_has_a_case():
+    assert {rule.op_type for rule in DIFFERENTIABLE} - {case.op_type for case in CASES} == set()
+
+
+def mutations(rule: Rule, index: int) -> dict[str, Table]:
+    """Tables in which one input's rule is scaled, negated, or reads its inputs exchanged."""
+    entry = rule.entries[index]
+    assert isinstance(entry, Vjp)
+
+    def altered(change):
+        function = entry.function
+
+        @functools.wraps(function)
+        def mutant(*args, **attributes):
+            return change(function, args, attributes)
+
+        changed = Vjp(mutant, entry.broadcast, entry.each)
+        table = Table(RULES)
+        entries = [changed if i == index else e for i, e in enumerate(rule.entries)]
+        table.defvjp(rule.op_type, *entries, several=rule.several)
+        return table
+
+    first = 4 if entry.each else 3
+
+    def exchange(function, args, attributes):
+        args = list(args)
+        if len(args) > first + 1 and args[first] is not None and args[first + 1] is not None:
+            args[first], args[first + 1] = args[first + 1], args[first]
+        return function(*args, **attributes)
+
+    return {
+        "scaled": altered(lambda f, args, attributes: f(*args, **attributes) * 1.01),
+        "negated": altered(lambda f, args, attributes: -f(*args, **attributes)),
+        "exchanged": altered(exchange),
+    }
+
+
+SYMMETRIC = {("Clip", 2): "high < x or high < low: x and low play the same part"}
+
+
+def inputs_with_a_rule() -> list[tuple[Rule, int]]:
+    return [(rule, i) for rule in DIFFERENTIABLE for i, e in enumerate(rule.entries) if isinstance(e, Vjp)]
+
+
+@pytest.mark.parametrize(("rule", "index"), inputs_with_a_rule(), ids=lambda v: getattr(v, "op_type", str(v)))
+def test_every_mutation_of_a_rule_makes_a_row_fail(rule: Rule, index: int):
+    rows = [case for case in CASES if case.op_type == rule.op_type and not case.reference]
+    for kind, table in mutations(rule, index).items():
+        changed = caught = False
+        for case in rows:
+            plain, mutant = Trial(case), Trial(case, table=table)
+            try:
+                if mutant.gradient == plain.gradient:
+                    continue  # the mutation changes nothing here: a symmetric rule, an input that is not there
+                changed = True
+                caught = bool(mutant.disagreements())
+            except Exception:
+                changed = caught = True  # the mutant does not even run
+            if caught:
+                break
+        same = kind == "exchanged" and (not changed or (rule.op_type, index) in SYMMETRIC)
+        assert caught or same, f"{kind}: no row notices"
+
+
+def test_labels_are_node_names_or_first_outputs():
+    model = Trial(row("y = Relu(x)", x=normal(2), **LINEAR)).model
+    assert model.graph.node[0].name == ""
+    from cam_onnx.autodiff.model import load
+
+    assert [label(node) for node in load(model).graph] == ["y"]
