@@ -163,6 +163,8 @@ class Contract:
     score : str
         The explained value's name in the original graph; the logits output is this value.
     target_input : {"optional", "required"}
+    activation : {"softmax", "sigmoid", ""}
+        What the model itself does to the score at its end, if that was found.
     method : str
     preprocess : Preprocess or None
     labels : tuple of str or None
@@ -184,6 +186,7 @@ class Contract:
     layers: tuple[Layer, ...]
     score: str
     target_input: str = "optional"
+    activation: str = ""
     method: str = "grad-cam"
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] | None = None

@@ -195,8 +195,8 @@ class Emitter:
         array = content if isinstance(content, np.ndarray) else _array(content, dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self.constants:
-            text = str(array.item()) if array.ndim == 0 else "x".join(map(str, array.shape)) or "empty"
-            value = ir.Value(name=self.fresh(f"grad/constant/{array.dtype}_{text}"), const_value=ir.tensor(array))
+            text = str(array.tolist()).replace(" ", "") if array.size <= 8 else f"[{'x'.join(map(str, array.shape))}]"
+            value = ir.Value(name=self.fresh(f"grad/constant/{array.dtype}:{text}"), const_value=ir.tensor(array))
             value.type, value.shape = ir.TensorType(ir.DataType.from_numpy(array.dtype)), ir.Shape(array.shape)
             self.constants[key] = Val(self, value, array)
         return self.constants[key]

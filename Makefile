@@ -1,0 +1,53 @@
+# One virtual environment for everything; its stamps make the second run quick.
+#   make demo    explain the bundled model on the bundled pictures, into demo/
+#   make test    all tests
+#   make lint    ruff and mypy
+#   make check   what CI does, in a fresh environment
+#   make clean   remove what make made
+
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    := $(VENV)/bin/python
+PIP    := $(RUN) -m pip -qq --disable-pip-version-check --no-input
+
+.PHONY: demo test lint check clean help
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.installed
+	@$(VENV)/bin/cam-onnx demo -o demo/
+
+# Two workers: enough for two cores, and more would fight with the runtime's own threads.
+test: $(VENV)/.developed
+	@$(RUN) -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.developed
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+check:
+	@bash .ci/run
+
+clean:
+	rm -rf .venv build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "cam_onnx needs Python 3.11 or newer, and $(PYTHON) is older or absent: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# Editable, so that what is tested is the tree. A changed pyproject.toml installs again.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing cam-onnx[gpu] into $(VENV)"
+	@$(PIP) install -e '.[gpu]'
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	@echo "installing cam-onnx[gpu,dev] into $(VENV)"
+	@$(PIP) install -e '.[gpu,dev]'
+	@touch $@

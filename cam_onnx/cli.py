@@ -1,0 +1,221 @@
+"""The command line: options, and the one place where an error becomes a line and an exit code.
+
+argparse alone, so that ``--help`` is immediate: what a command needs is imported when it runs (`commands`).
+Exit codes: 2 bad input, 1 failed on the way, 130 and 143 interrupted, 141 nobody reads what we print.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from cam_onnx import __version__
+from cam_onnx.contract import CHANNELS, DTYPES, FITS, INTERPOLATIONS, LAYOUTS
+from cam_onnx.errors import CamOnnxError, did_you_mean, shown
+
+__all__ = ["main", "parser"]
+
+COMMANDS = ("explain", "convert", "inspect", "methods", "demo")
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived: everything between here and main cleans up as it does for Ctrl-C."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with one line per error and a nearest name."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            option = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
+            message = f"unknown {shown(option)}{did_you_mean(option, self.options())}"
+        self.exit(2, f"{self.prog}: {shown(message)} ({self.prog} --help)\n")
+
+    def options(self) -> list[str]:
+        """Return every option string, of the sub-commands too."""
+        found = [text for action in self._actions for text in action.option_strings]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found += [text for sub in action.choices.values() for text in sub.options()]
+        return found
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = [int(part) for part in text.replace("x", ",").split(",")]
+    height, width = parts * 2 if len(parts) == 1 else parts
+    return height, width
+
+
+_numbers.__name__, _size.__name__ = "numbers", "size"  # argparse says "invalid size value"
+
+
+def _graph_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is explained")
+    group.add_argument("--layer", action="append", metavar="NAME", help="target layer: a value or a node; may repeat")
+    group.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
+    group.add_argument("--method", metavar="NAME", help="`cam-onnx methods` lists them (default: grad-cam)")
+    group.add_argument("--labels", metavar="FILE", help="class names, one a line, in class order")
+
+
+def _preprocess_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "preprocessing", "x = (pixel * scale - mean) / std; without any: guessed, and said"
+    )
+    group.add_argument("--preprocess", metavar="FILE", help="JSON file; the options below change single fields of it")
+    group.add_argument("--size", type=_size, metavar="H,W", help="the network's input")
+    group.add_argument("--fit", choices=FITS, help="how a picture gets that size")
+    group.add_argument("--crop-pct", type=float, metavar="P", help="with crop: part of the shorter side that is kept")
+    group.add_argument("--fill", type=float, metavar="V", help="with letterbox: pixel value around the picture")
+    group.add_argument("--interpolation", choices=INTERPOLATIONS)
+    group.add_argument("--channels", choices=CHANNELS)
+    group.add_argument("--scale", type=float, metavar="S", help="1 leaves 0..255")
+    group.add_argument("--mean", type=_numbers, metavar="M[,M,M]")
+    group.add_argument("--std", type=_numbers, metavar="S[,S,S]")
+    group.add_argument("--layout", choices=LAYOUTS)
+    group.add_argument("--dtype", choices=DTYPES)
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it runs")
+    group.add_argument("--backend", default="onnxruntime", metavar="NAME", help="onnxruntime or reference (slow)")
+    group.add_argument("--providers", metavar="P[,P]", help="execution providers (default: what works)")
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _picture_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it looks")
+    group.add_argument("--colormap", default="jet", metavar="NAME")
+    group.add_argument("--alpha", type=float, default=0.5, metavar="A", help="share of the heatmap, 0 to 1")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    root = _Parser(prog="cam-onnx", description="Where does an ONNX model look?", allow_abbrev=False)
+    root.add_argument("--version", action="version", version=f"cam-onnx {__version__}")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.add_argument("--traceback", action="store_true", help="show where an error comes from")
+        return added
+
+    explain = command("explain", "Show where MODEL looks when it scores IMAGE.")
+    explain.add_argument("model", metavar="MODEL", help=".onnx file, plain or converted")
+    explain.add_argument("images", metavar="IMAGE", nargs="+")
+    explain.add_argument(
+        "-o", "--out", metavar="OUT",
+        help="a file: the overlay of one picture; a folder (with a trailing slash it is created): overlay, heatmap, "
+        "raw saliency, explanation.json of each; none: <picture>.cam.png here",
+    )  # fmt: skip
+    explain.add_argument(
+        "--target", action="append", metavar="CLASS", help="class index or name, -1: the predicted one; may repeat"
+    )
+    _graph_options(explain)
+    _preprocess_options(explain)
+    _picture_options(explain)
+    _run_options(explain)
+
+    convert = command("convert", "Write MODEL with activations, gradients and scores as further outputs.")
+    convert.add_argument("model", metavar="MODEL", help=".onnx file")
+    convert.add_argument("-o", "--out", metavar="FILE", help="default: MODEL with .cam.onnx, beside it")
+    convert.add_argument(
+        "--target-input", choices=("optional", "required"), default="optional",
+        help="optional: old callers keep their feeds; required: the only form that ONNX Runtime Web, Node, Java and "
+        "OpenVINO honour",
+    )  # fmt: skip
+    _graph_options(convert)
+    _preprocess_options(convert)
+
+    inspect = command("inspect", "Show inputs, outputs, score, candidate layers, and what is not supported.")
+    inspect.add_argument("model", metavar="MODEL", help=".onnx file")
+    inspect.add_argument("--json", action="store_true", help="print the report as JSON")
+
+    methods = command("methods", "List the methods.")
+    methods.add_argument("--json", action="store_true", help="print the list as JSON")
+
+    demo = command("demo", "Explain two bundled pictures with the bundled network.")
+    demo.add_argument("-o", "--out", metavar="FOLDER", default="demo/", help="created if missing (default: demo/)")
+    _picture_options(demo)
+    _run_options(demo)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    _printable()
+    given = list(sys.argv[1:] if argv is None else argv)
+    previous = _on_sigterm()
+    try:
+        return _run(parser().parse_args(given))
+    except SystemExit as ended:  # argparse: --help, --version, a wrong option
+        return int(ended.code or 0)
+    except BrokenPipeError:
+        _silence()
+        return 141
+    except KeyboardInterrupt:
+        print("cam-onnx: interrupted", file=sys.stderr)
+        return 130
+    except _Terminated:
+        print("cam-onnx: terminated", file=sys.stderr)
+        return 143
+    except Exception as error:  # noqa: BLE001  (a defect of ours: one line as well)
+        if "--traceback" in given:
+            traceback.print_exc()
+        print(f"cam-onnx: {_one_line(error)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, CamOnnxError) else 1
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from cam_onnx import commands
+
+    code: int = getattr(commands, arguments.command)(arguments)
+    sys.stdout.flush()  # a closed pipe is noticed here, not at exit
+    return code
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, CamOnnxError):
+        # long lists (missing operators) keep their lines; nothing in them can control the terminal
+        return "\n".join(shown(part, limit=2000) for part in str(error).split("\n"))
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    text = shown(str(error).partition("\n")[0])
+    return f"unexpected {type(error).__name__}: {text}; please report it with what --traceback shows"
+
+
+def _printable() -> None:
+    # in locale C a name from a file may not be encodable
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence() -> None:
+    # the interpreter flushes stdout once more at exit
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
+
+
+def _on_sigterm() -> Any:
+    if threading.current_thread() is not threading.main_thread():
+        return None
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    return signal.signal(signal.SIGTERM, terminate)

@@ -1,0 +1,108 @@
+"""Evidence: what one run of a converted model says, in the shapes that every method reads.
+
+The model keeps its own layouts (a layer may be NHWC, a text recogniser has its batch on axis 1) and its
+contract says which axis is what. Here, and nowhere later, values are turned to (N, K, *S) and (N, C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cam_onnx.contract import Contract
+from cam_onnx.engine import Array, Engine, check_feeds
+from cam_onnx.errors import ContractError, InputError, shown
+
+__all__ = ["Evidence", "LayerEvidence", "gather"]
+
+
+@dataclass(frozen=True)
+class LayerEvidence:
+    """One layer's activations and the score's gradients with respect to them, both (N, K, *S)."""
+
+    activations: Array
+    gradients: Array
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one run says.
+
+    `logits` (N, C) and `score` (N,) are float32, or float64 in a float64 model; `target` (N,) int64 is the
+    class that was explained, with -1 resolved; `layers` maps the names in the original graph.
+    """
+
+    logits: Array
+    target: Array
+    score: Array
+    layers: dict[str, LayerEvidence]
+
+
+def gather(engine: Engine, contract: Contract, feeds: Mapping[str, Any], target: Any = -1) -> Evidence:
+    """Run a converted model once.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the converted model.
+    contract : Contract
+        From its metadata.
+    feeds : dict of arrays
+        The original inputs.
+    target : int or (N,) integers
+        Class indices in the flattened logits; -1 is the largest. Length 1 serves every sample.
+
+    Raises
+    ------
+    ContractError
+        The model lacks an output or an axis that its contract promises.
+    InputError
+        See `check_feeds`; or `target` is not made of integers.
+    RunFailed
+    """
+    wanted = dict.fromkeys(contract.names())
+    if absent := [name for name in wanted if name not in {output.name for output in engine.outputs}]:
+        raise ContractError(
+            f"the contract names an output {shown(absent[0])!r} that the model lacks: convert the original again"
+        )
+    classes = np.atleast_1d(np.asarray(target))
+    if classes.dtype.kind not in "iu" or classes.ndim != 1:
+        raise InputError(f"target: expected class indices, got {classes.dtype.name} of shape {classes.shape}")
+    with_target = {**feeds, contract.roles["target"]: classes.astype(np.int64)}
+    found = engine.run(check_feeds(engine, with_target), list(wanted))
+
+    logits = found[contract.roles["logits"]]
+    if contract.single:
+        logits = logits.reshape(1, -1)
+    elif not 0 <= contract.batch_axis < logits.ndim:
+        raise _mismatch(contract.score, logits.shape, f"batch axis {contract.batch_axis}")
+    else:
+        logits = np.moveaxis(logits, contract.batch_axis, 0)
+        logits = logits.reshape(len(logits), -1) if logits.size else logits.reshape(len(logits), 0)
+    layers = {}
+    for layer in contract.layers:
+        order = layer.axes.order()
+        values = [found[layer.activations], found[layer.gradients]]
+        for value in values:
+            if sorted(order) != list(range(value.ndim)):
+                raise _mismatch(layer.name, value.shape, f"axes {order}")
+        layers[layer.name] = LayerEvidence(*(_floating(value.transpose(order)) for value in values))
+    return Evidence(
+        logits=_floating(logits),
+        target=np.ascontiguousarray(found[contract.roles["class"]].reshape(-1), dtype=np.int64),
+        score=_floating(found[contract.roles["score"]].reshape(-1)),
+        layers=layers,
+    )
+
+
+def _floating(value: Array) -> Array:
+    return np.ascontiguousarray(value, dtype=value.dtype if value.dtype == np.float64 else np.float32)
+
+
+def _mismatch(name: str, shape: tuple[int, ...], said: str) -> ContractError:
+    return ContractError(
+        f"{shown(name)!r} has shape {shape}, which does not fit its contract ({said}): convert the original again"
+    )

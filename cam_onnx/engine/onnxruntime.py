@@ -1,0 +1,238 @@
+"""ONNX Runtime as an engine: the only file that imports it, and only when a model is opened.
+
+Three things it does not do by itself are done here. It adds the CPU behind any list of providers and only
+warns when the one that was named does not work: what was got is compared with what was asked for. Its
+exceptions and log lines are for its developers: they become ours, one line each. And a session that a forked
+child inherits hangs when it is destroyed: the child makes a new one and never lets go of the old.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from cam_onnx.engine import Array, Provider, Tensor, known_outputs
+from cam_onnx.engine.providers import NEEDS_CUDA, choose, lost
+from cam_onnx.errors import CamOnnxError, InvalidModel, RunFailed, shown
+from cam_onnx.external import BITS, External
+
+__all__ = ["OnnxRuntimeEngine", "open"]
+
+FATAL = 4  # log severity: whatever goes wrong below that is an exception as well
+
+STORAGE = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}  # bits, to carry any type of that size
+
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(string)": "str",
+    **{f"tensor({name})": name for name in ("float16", "bfloat16", "bool", "complex64", "complex128")},
+    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+class OnnxRuntimeEngine:
+    """A model in an ONNX Runtime session."""
+
+    def __init__(
+        self,
+        model: bytes,
+        folder: str | None,
+        external: Sequence[External],
+        providers: str | Sequence[Provider] | None,
+    ) -> None:
+        self._model = model
+        self._folder = folder
+        self._external = tuple(external)
+        self._runtime = _import()
+        asked, self._choice, self.note = choose(self._runtime, providers)
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._held: list[Array] = []
+        session = self._live()
+        got = session.get_providers()
+        self.provider: str = got[0]
+        for name in [name for name, _ in self._choice if name not in got]:
+            self.note = lost(name, "it could not be started", asked, self.note)
+        self.inputs = tuple(_tensor(value, False) for value in session.get_inputs()) + tuple(
+            _tensor(value, True) for value in session.get_overridable_initializers()
+        )
+        self.outputs = tuple(_tensor(value, False) for value in session.get_outputs())
+        _ENGINES.add(self)
+
+    def run(self, feeds: dict[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Compute the named outputs; see `Engine.run`."""
+        names = known_outputs(self, outputs)
+        options = self._runtime.RunOptions()  # its `terminate`, set from another thread, stops the run
+        options.log_severity_level = FATAL
+        return dict(zip(names, self._compute(names, feeds, options), strict=True))
+
+    def _compute(self, names: list[str], feeds: dict[str, Array], options: Any) -> list[Array]:
+        session = self._live()
+        try:
+            found: list[Array] = session.run(names, feeds, options)
+        except Exception as error:  # its exceptions have no common class below Exception
+            raise RunFailed(_run_message(error)) from error
+        return found
+
+    def _live(self) -> Any:
+        """Return the session, made anew in a forked child."""
+        if (session := self._session) is not None:
+            return session
+        with self._lock:
+            if self._session is None:
+                self._session = self._start()
+            return self._session
+
+    def _start(self) -> Any:
+        runtime = self._runtime
+        options = runtime.SessionOptions()
+        options.log_severity_level = FATAL
+        if self._folder is not None:
+            folder = os.path.abspath(self._folder)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            self._held = _hand_over(runtime, options, folder, self._external)
+        wants_cuda = any(name in NEEDS_CUDA for name, _ in self._choice)
+        if wants_cuda:
+            # A library that does not load is reported by the process's logger, whatever the session's says.
+            runtime.set_default_logger_severity(FATAL)
+            if hasattr(runtime, "preload_dlls"):  # finds CUDA in the nvidia wheels
+                with suppress(Exception):
+                    runtime.preload_dlls()
+        try:
+            return runtime.InferenceSession(
+                self._model,
+                options,
+                providers=[name for name, _ in self._choice],
+                provider_options=[extra for _, extra in self._choice],
+                enable_fallback=0,  # its own fallback prints to stdout
+            )
+        except Exception as error:
+            raise _load_error(error) from error
+        finally:
+            if wants_cuda:
+                runtime.set_default_logger_severity(2)  # its default; there is no way to ask what it was
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()  # another thread may have held it
+        if self._session is not None:
+            # One reference more than Python knows of: not even the end of the process destroys the session.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+            self._session = None
+
+
+_ENGINES: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_ENGINES):
+        engine._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def open(  # noqa: A001
+    model: bytes,
+    *,
+    folder: str | None = None,
+    external: Sequence[External] = (),
+    providers: str | Sequence[Provider] | None = None,
+) -> OnnxRuntimeEngine:
+    """Load a serialized model; see `cam_onnx.engine.open`."""
+    return OnnxRuntimeEngine(model, folder, external, providers)
+
+
+def _import() -> Any:
+    # Before the import: it starts a thread then, and a forked child that has lost this thread hangs at its end.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RunFailed(
+            'ONNX Runtime is not installed: pip install "cam-onnx[gpu]" (with an NVIDIA GPU or without) or '
+            f'"cam-onnx[cpu]"; or take backend "reference" (slow) ({shown(error)})'
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):  # what is left after one of two distributions was removed
+        raise RunFailed(
+            "ONNX Runtime is broken: uninstall onnxruntime and onnxruntime-gpu, which share a folder, then install one"
+        )
+    return onnxruntime
+
+
+def _hand_over(runtime: Any, options: Any, folder: str, external: Sequence[External]) -> list[Array]:
+    """Give ONNX Runtime the data of files that are links out of `folder`, which it would refuse to follow.
+
+    Returns the arrays: the session reads their memory, so they must live as long.
+    """
+    root = os.path.realpath(folder)
+    names, values, held = [], [], []
+    for found in external:
+        file = os.path.realpath(found.file)
+        if os.path.commonpath((file, root)) == root or (bits := BITS[found.dtype]) not in STORAGE:
+            continue
+        try:
+            data = np.fromfile(file, STORAGE[bits], found.nbytes * 8 // bits, offset=found.offset).reshape(found.dims)
+            value = runtime.OrtValue.ortvalue_from_numpy_with_onnx_type(data, found.dtype)
+        except Exception as error:  # the file changed since it was checked, or memory
+            raise InvalidModel(f"tensor {shown(found.name)!r}: {_clean(error)}") from error
+        names.append(found.name)
+        values.append(value)
+        held.append(data)
+    if names:
+        options.add_external_initializers(names, values)
+    return held
+
+
+def _tensor(value: Any, optional: bool) -> Tensor:
+    # An unknown rank and a scalar look the same here.
+    shape = tuple(dim if isinstance(dim, int) else dim or None for dim in value.shape) or None
+    return Tensor(value.name, DTYPES.get(value.type, value.type), shape, optional)
+
+
+NO_KERNEL = (
+    "not a registered function/op",
+    "No Op registered",
+    "Could not find an implementation",
+    "not currently registered or supported",
+)
+NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "BFCArena")
+
+
+def _load_error(error: Exception) -> CamOnnxError:
+    text = str(error)
+    if any(sign in text for sign in NO_MEMORY):
+        return RunFailed(f"ONNX Runtime has not enough memory to load the model ({_clean(error)})")
+    if "*guarantees*" in text:
+        return RunFailed(f"the model's opset is newer than this ONNX Runtime: upgrade it ({_clean(error)})")
+    if any(sign in text for sign in NO_KERNEL) or type(error).__name__ == "NotImplemented":
+        return RunFailed(f"ONNX Runtime lacks an operator or type of the model: {_clean(error)}")
+    if type(error).__name__ in ("EPFail", "EngineError", "ValueError", "TypeError") or "CUDA" in text:
+        return RunFailed(f"ONNX Runtime cannot start: {_clean(error)}")
+    return InvalidModel(f"ONNX Runtime does not accept the model: {_clean(error)}")
+
+
+def _run_message(error: Exception) -> str:
+    text = str(error)
+    node = re.search(r"running (\S+) node\. Name:'(.*?)' Status Message: ", text, re.DOTALL)
+    where = f"{shown(node[1])} {shown(node[2])!r}" if node else "the model"
+    if any(sign in text for sign in NO_MEMORY):
+        return f"{where} needs more memory than there is; try a smaller batch or picture"
+    return f"{where} failed in ONNX Runtime: {_clean(error, node.end() if node else 0)}"
+
+
+def _clean(error: Exception, start: int = 0) -> str:
+    """Return the sentence of a message: no code, no source file, no C++ signature, one line."""
+    text = str(error)[start:].strip() or type(error).__name__
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"^\S+\.(?:cc|h|cu):\d+ (?:.*?\) |\S+ )?(?=\S)", "", text, count=1)
+    return shown(text.splitlines()[0].strip())

@@ -1,0 +1,404 @@
+"""The façade: a model (plain or converted), pictures or tensors in, an `Explanation` out.
+
+A plain model is converted first, in memory; a converted one is run as it is, and then neither onnx nor onnx_ir is
+imported. Sessions are made anew in another process: what is pickled is the converted file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cam_onnx import engine, external, files, wire
+from cam_onnx.contract import KEY, Contract, Preprocess
+from cam_onnx.engine import Engine, Tensor, batches
+from cam_onnx.engine.evidence import Evidence, LayerEvidence, gather
+from cam_onnx.errors import ContractError, InputError, RunFailed, shown
+from cam_onnx.explanation import Array, Explanation, LayerExplanation
+from cam_onnx.methods.normalize import fuse, saliency_map
+from cam_onnx.methods.saliency import saliency, weights
+from cam_onnx.methods.table import find
+from cam_onnx.options import read_labels, read_preprocess
+from cam_onnx.targets import resolve
+
+if TYPE_CHECKING:
+    from cam_onnx.graph.head import Head
+
+__all__ = ["Explainer", "Explanation"]
+
+
+class Explainer:
+    """Explains one model. Safe to call from several threads; a context manager; picklable.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        Plain or converted.
+    layers : str or sequence of str, optional
+        Target layers, see `cam_onnx.convert`. Of a converted model: must be the ones it was converted for.
+    score : str, optional
+        The explained value, see `cam_onnx.convert`.
+    method : str, optional
+        A registered method. None: what a converted file says, else "grad-cam".
+    preprocess : Preprocess or path of a JSON file, optional
+        None: what a converted file says, else a guess, which `notes` has.
+    labels : sequence of str or path of a text file, optional
+    backend : {"onnxruntime", "reference"}
+        "reference" is pure NumPy, slow, and needs no runtime.
+    providers : str, sequence of str or (str, dict), optional
+        Of ONNX Runtime; None takes what works.
+
+    Attributes
+    ----------
+    contract : Contract
+    provider : str
+        What really runs.
+    notes : list of str
+        What the user should know, a line each.
+
+    Raises
+    ------
+    CamOnnxError
+        See `cam_onnx.convert`; UnknownName for a method or backend; RunFailed without a runtime.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        layers: str | Sequence[str] | None = None,
+        score: str | None = None,
+        method: str | None = None,
+        preprocess: Preprocess | str | os.PathLike[str] | None = None,
+        labels: Iterable[str] | str | os.PathLike[str] | None = None,
+        backend: str = "onnxruntime",
+        providers: Any = None,
+    ) -> None:
+        started = time.perf_counter()
+        chosen = None if method is None else find(method)
+        settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
+        self._backend, self._providers = backend, providers
+        self._lock = threading.Lock()
+        self._cut: tuple[Head, Engine, Engine] | None = None
+        self._guess: str | None = None
+        self.notes: list[str] = []
+        data, path = _read(model)
+        entry = wire.metadata(data, "the model" if path is None else path).get(KEY)
+        if entry is None:
+            from cam_onnx.graph.convert import convert
+
+            converted = convert(path or data, layers=layers, score=score, method=method or "grad-cam")
+            data, contract = converted.to_bytes(), converted.contract
+            self.notes += converted.notes
+        else:
+            contract = Contract.from_json(entry, "the model" if path is None else shown(path))
+            _agrees(contract, layers, score)
+        self.contract = contract.with_(
+            method=contract.method if chosen is None else chosen.name,
+            **{name: given for name, given in settings.items() if given is not None},
+        )
+        self._method = find(self.contract.method)
+        for layer in self.contract.layers:
+            self._method.check(layer.head, layer.name)
+        self._data = data
+        self._external = external.check_external(data, path)
+        self._folder = None if path is None else os.path.dirname(os.path.abspath(path))
+        self._timings = {"convert" if entry is None else "read": time.perf_counter() - started}
+        started = time.perf_counter()
+        self._engine: Engine | None = self._open(data)
+        self._timings["session"] = time.perf_counter() - started
+        self._settle_preprocess()
+
+    def _open(self, data: bytes) -> Engine:
+        opened = engine.open(
+            data,
+            folder=self._folder,
+            external=self._external,
+            backend=self._backend,
+            providers=self._providers,
+        )
+        self.provider = opened.provider
+        if opened.note and opened.note not in self.notes:
+            self.notes.append(opened.note)
+        return opened
+
+    def _settle_preprocess(self) -> None:
+        from cam_onnx.engine import preprocess
+
+        tensor = self._image
+        if tensor is None or tensor.shape is None:
+            return
+        if self.contract.preprocess is not None:
+            settled = preprocess.resolve(self.contract.preprocess, tensor.shape, tensor.dtype)
+        else:
+            try:
+                settled, text = preprocess.guess(tensor.shape, tensor.dtype)
+            except InputError:
+                return  # not a picture: tensors can still be explained
+            self._guess = text
+        self.contract = self.contract.with_(preprocess=settled)
+
+    @property
+    def _image(self) -> Tensor | None:
+        name = self.contract.roles.get("image")
+        return next((t for t in self._running().inputs if t.name == name), None)
+
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise RunFailed("this Explainer is closed: make a new one")
+        return self._engine
+
+    def __enter__(self) -> Explainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the session back; a closed Explainer cannot explain."""
+        with self._lock:
+            self._engine = self._cut = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.update(_engine=None, _cut=None, _lock=None, _closed=self._engine is None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        closed = state.pop("_closed")
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        if not closed:
+            self._engine = self._open(self._data)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(layer.name for layer in self.contract.layers)
+        return f"<cam_onnx.Explainer {self.contract.method} at {layers}, {self.provider}>"
+
+    def explain(
+        self,
+        images: Any = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        target: Any = -1,
+        relu: bool | None = None,
+        normalize: str | None = "minmax",
+    ) -> Explanation:
+        """Explain pictures, or tensors that the caller has prepared.
+
+        Parameters
+        ----------
+        images : path, RGB u8 array (H, W, 3), or a list of either
+        inputs : dict of arrays, instead of `images`
+            The model's own inputs.
+        target : int, str, sequence or nested sequence
+            -1: the predicted class. A class index, or a class name where labels are known. A flat sequence has one
+            target per sample (length 1 or N); a nested one several of one sample: N·T explanations, sample by sample.
+        relu : bool, optional
+            Drop what speaks against the class; None takes the method's default.
+        normalize : {"minmax", None}
+            None leaves raw values in `saliency_map`.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        InputError
+            A picture, tensor or target that does not fit.
+        UnknownName
+            A class name that no label has.
+        RunFailed
+        """
+        clock = dict(self._timings)
+        if (images is None) == (inputs is None):
+            raise InputError("give either images or inputs=")
+        started = time.perf_counter()
+        if inputs is None:
+            feeds, pictures, boxes, names, notes = self._pictures(images)
+        else:
+            feeds = {name: np.asarray(value) for name, value in dict(inputs).items()}
+            pictures, boxes, names, notes = [], None, [], []
+        clock["preprocess"] = time.perf_counter() - started
+
+        started = time.perf_counter()
+        samples = self._count(feeds)
+        wanted = resolve(target, samples, self._classes(), self.contract.labels)
+        owner = [i for i, group in enumerate(wanted) for _ in group]
+        if len(owner) == samples:
+            evidence = batches.run(self._running(), self.contract, feeds, [group[0] for group in wanted])
+        else:
+            evidence = self._run_head(feeds, wanted, owner)
+        clock["run"] = time.perf_counter() - started
+
+        started = time.perf_counter()
+        chosen = self._method
+        drop = chosen.relu if relu is None else relu
+        sizes: Any = [pictures[i].shape[:2] for i in owner] if pictures else self._extent(feeds)
+        if pictures and len(set(sizes)) == 1:
+            sizes = sizes[0]
+        spread = None if boxes is None else [boxes[i] for i in owner]
+        layers, maps, reasons = {}, [], []
+        for name, part in evidence.layers.items():
+            raw = saliency(part.activations, part.gradients, chosen.name)
+            drawn, why = saliency_map(raw, relu=drop, size=sizes, box=spread, normalize=normalize)
+            layers[name] = LayerExplanation(part.activations, part.gradients, _weights(part, chosen.name), raw)
+            maps.append(drawn)
+            reasons.append(why)
+        clock["map"] = time.perf_counter() - started
+        return Explanation(
+            logits=evidence.logits,
+            target=evidence.target,
+            score=evidence.score,
+            layers=layers,
+            saliency_map=_fused(maps),
+            reasons=[None if None in column else column[0] for column in zip(*reasons, strict=True)],
+            pictures=[pictures[i] for i in owner] if pictures else [None] * len(owner),
+            names=[(names or [f"sample{k}" for k in range(samples)])[i] for i in owner],
+            method=chosen.name,
+            contract=self.contract,
+            labels=self.contract.labels,
+            provider=self.provider,
+            timings=clock,
+            notes=[*self.notes, *notes],
+            normalized=normalize is not None,
+        )
+
+    # -- in ---------------------------------------------------------------------------------------------------------
+
+    def _pictures(self, images: Any) -> tuple[dict[str, Array], list[Array], list[Any], list[str], list[str]]:
+        from cam_onnx.engine import preprocess
+        from cam_onnx.render import image
+
+        settings, tensor = self.contract.preprocess, self._image
+        if settings is None or tensor is None:
+            raise InputError("this model has no input that a picture fits: give its tensors by inputs=")
+        sources = list(images) if isinstance(images, (list, tuple)) else [images]
+        if not sources:
+            raise InputError("no pictures: the list is empty")
+        notes = [self._guess] if self._guess else []
+        pictures, tensors, boxes, names = [], [], [], []
+        for i, source in enumerate(sources):
+            if isinstance(source, (str, os.PathLike, bytes)):
+                loaded = image.load(source)
+                pixels = loaded.pixels
+                notes += [f"{shown(loaded.name)}: {note}" for note in loaded.notes]
+            else:
+                pixels = image.as_picture(source)
+            prepared, box = preprocess.apply(settings, pixels)
+            pictures.append(pixels)
+            tensors.append(prepared)
+            boxes.append(box)
+            names.append(_stem(source, i))
+        shapes = {t.shape for t in tensors}
+        if len(shapes) > 1:
+            raise InputError(
+                "pictures of different sizes do not fit into one batch, and this model takes any size: set size in preprocess="
+            )
+        return {tensor.name: np.concatenate(tensors)}, pictures, boxes, names, notes
+
+    def _count(self, feeds: Mapping[str, Array]) -> int:
+        """Return N: of the image input, else of the first one."""
+        if self.contract.single or not feeds:
+            return 1
+        name = self.contract.roles.get("image")
+        first = feeds[name] if name in feeds else next(iter(feeds.values()))
+        return len(first) if first.ndim else 1
+
+    def _classes(self) -> int | None:
+        logits = next((t for t in self._running().outputs if t.name == self.contract.roles["logits"]), None)
+        if logits is None or logits.shape is None:
+            return None
+        dims = logits.shape if self.contract.single else logits.shape[1:]
+        return int(np.prod([d for d in dims if isinstance(d, int)])) if all(isinstance(d, int) for d in dims) else None
+
+    def _extent(self, feeds: Mapping[str, Array]) -> tuple[int, ...] | None:
+        """Return the network input's spatial size, over which a map is drawn without a picture."""
+        name = self.contract.roles.get("image", "")
+        settings = self.contract.preprocess
+        space = len(self.contract.layers[0].axes.spatial)
+        if name not in feeds or feeds[name].ndim != space + 2:
+            return None
+        shape = feeds[name].shape
+        return shape[1:-1] if settings is not None and settings.layout == "NHWC" else shape[2:]
+
+    # -- run --------------------------------------------------------------------------------------------------------
+
+    def _run_head(self, feeds: Mapping[str, Array], wanted: list[list[int]], owner: list[int]) -> Evidence:
+        """Several targets of a sample: one pass of the trunk, and the head on what crosses the cut, repeated."""
+        cut, trunk, head = self._halves()
+        parts = [
+            (trunk.run(engine.check_feeds(trunk, part), cut.crossing), count)
+            for part, count in batches.chunks(trunk, feeds, len(wanted))
+        ]
+        if cut.repeats:
+            crossing = {name: np.concatenate([part[name] for part, _ in parts])[owner] for name in cut.crossing}
+            return batches.run(head, cut.contract, crossing, [t for group in wanted for t in group])
+        # the batch is fixed, or something that crosses has none: one run of the head per target
+        runs = []
+        for k in range(max(map(len, wanted))):
+            column, found = [group[min(k, len(group) - 1)] for group in wanted], []
+            for part, count in parts:
+                mine, column = column[:count], column[count:]
+                size = len(next(iter(part.values()))) if not self.contract.single else 1
+                evidence = gather(head, cut.contract, part, mine + mine[-1:] * (size - count))
+                found.append(batches.pick(evidence, range(count)))
+            runs.append(batches.join(found))
+        return batches.join([batches.pick(runs[k], [i]) for i, group in enumerate(wanted) for k in range(len(group))])
+
+    def _halves(self) -> tuple[Head, Engine, Engine]:
+        with self._lock:
+            if self._cut is None:
+                from cam_onnx.graph.head import cut_head
+
+                cut = cut_head(self._data, self._folder, self.contract)
+                self._cut = cut, self._open(cut.trunk.SerializeToString()), self._open(cut.head.SerializeToString())
+            return self._cut
+
+
+def _read(model: Any) -> tuple[bytes, str | None]:
+    """Return a model's bytes, and its path if it has one."""
+    if isinstance(model, (str, os.PathLike)):
+        path = os.fspath(model)
+        return files.read(path, what="model"), path
+    if hasattr(model, "SerializeToString"):  # an onnx.ModelProto, without importing onnx
+        return model.SerializeToString(), None
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return bytes(model), None
+    raise InputError(f"model: expected a path, bytes or an onnx.ModelProto, got {type(model).__name__}")
+
+
+def _agrees(contract: Contract, layers: str | Sequence[str] | None, score: str | None) -> None:
+    """A converted file explains what it was converted for."""
+    own = [layer.name for layer in contract.layers]
+    asked = own if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    for what, has, wants in (("layers", own, asked), ("score", contract.score, score or contract.score)):
+        if has != wants:
+            raise ContractError(f"the file is converted for {what} {has}, not {wants}: give the original model instead")
+
+
+def _weights(part: LayerEvidence, method: str) -> Array | None:
+    try:
+        return weights(part.activations, part.gradients, method)
+    except InputError:
+        return None  # the method makes the map itself
+
+
+def _fused(maps: list[Any]) -> Any:
+    if len(maps) == 1:
+        return maps[0]
+    if isinstance(maps[0], list):
+        return [fuse(column) for column in zip(*maps, strict=True)]
+    return fuse(maps)
+
+
+def _stem(source: Any, index: int) -> str:
+    """Return a file name stem for a picture: its path's, else the sample's number."""
+    if isinstance(source, (str, os.PathLike)) and os.fspath(source) != "-":
+        return os.path.splitext(os.path.basename(os.fspath(source)))[0] or f"sample{index}"
+    return f"sample{index}"

@@ -1,0 +1,309 @@
+"""What an explanation is: arrays as the network and the method gave them, and pictures drawn from them on request."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cam_onnx import files
+from cam_onnx.contract import Contract
+from cam_onnx.errors import InputError, WriteFailed, shown
+
+__all__ = ["Explanation", "LayerExplanation"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerExplanation:
+    """One target layer's part.
+
+    Attributes
+    ----------
+    activations, gradients : array (N, K, *S)
+    weights : array that broadcasts to (N, K, *S), or None where the method makes the map itself
+    saliency : array (N, *S)
+        float32, signed, before ReLU, at the layer's resolution.
+    """
+
+    activations: Array
+    gradients: Array
+    weights: Array | None
+    saliency: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The explanation of N samples; ``e[i]`` is one of them.
+
+    Attributes
+    ----------
+    logits : array (N, C)
+        The score's source, before a final softmax or sigmoid.
+    target : int64 array (N,)
+        The class that was explained; -1 is resolved.
+    score : array (N,)
+        Its logit.
+    layers : dict of LayerExplanation
+        By the layers' names. `activations`, `gradients`, `weights` and `saliency` are the first one's.
+    saliency_map : array (N, H, W), or a list of (H, W) where the pictures' sizes differ
+        After ReLU, upsampling and min-max, at picture (or network input) size; of several layers, the mean.
+    reasons : list of (str or None)
+        Why a map is blank.
+    pictures : list of (array (H, W, 3) or None)
+        RGB u8.
+    names : list of str
+        Of the samples, for file names.
+    method : str
+    contract : Contract
+    provider : str
+    timings : dict
+        Step to seconds.
+    notes : list of str
+    normalized : bool
+        Whether `saliency_map` is within [0, 1] (or [-1, 1]); False: raw values.
+    """
+
+    logits: Array
+    target: Array
+    score: Array
+    layers: dict[str, LayerExplanation]
+    saliency_map: Array | list[Array]
+    reasons: list[str | None]
+    pictures: list[Array | None]
+    names: list[str]
+    method: str
+    contract: Contract
+    labels: tuple[str, ...] | None = None
+    provider: str = ""
+    timings: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    normalized: bool = True
+
+    @property
+    def layer(self) -> str:
+        """The first layer's name."""
+        return next(iter(self.layers))
+
+    @property
+    def activations(self) -> Array:
+        return self.layers[self.layer].activations
+
+    @property
+    def gradients(self) -> Array:
+        return self.layers[self.layer].gradients
+
+    @property
+    def weights(self) -> Array | None:
+        return self.layers[self.layer].weights
+
+    @property
+    def saliency(self) -> Array:
+        return self.layers[self.layer].saliency
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, index: int) -> Explanation:
+        """Return sample `index` as an explanation of its own (arrays keep a batch axis of 1)."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        at = slice(index % len(self), index % len(self) + 1)
+        parts = {
+            name: LayerExplanation(
+                part.activations[at],
+                part.gradients[at],
+                None if part.weights is None else part.weights[at],
+                part.saliency[at],
+            )
+            for name, part in self.layers.items()
+        }
+        return replace(
+            self,
+            logits=self.logits[at],
+            target=self.target[at],
+            score=self.score[at],
+            layers=parts,
+            saliency_map=self.saliency_map[at],
+            reasons=self.reasons[at],
+            pictures=self.pictures[at],
+            names=self.names[at],
+        )
+
+    def label(self, index: int) -> str:
+        """Return the name of class `index`, or the number where no name is known."""
+        known = self.labels is not None and index < len(self.labels)
+        return self.labels[index] if known and self.labels is not None else str(index)
+
+    @property
+    def probabilities(self) -> Array | None:
+        """(N, C) in [0, 1]: sigmoid where the model ends in one, else softmax; None for a single output."""
+        logits = self.logits.astype(np.float64)
+        if self.contract.activation == "sigmoid":
+            return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
+        if logits.shape[1] < 2:
+            return None
+        with np.errstate(invalid="ignore"):  # NaN logits give NaN probabilities
+            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def top(self, count: int = 5) -> list[list[tuple[int, str, float]]]:
+        """Return per sample the best classes as (index, name, probability), best first.
+
+        Where there is a single output, its value stands in for the probability.
+        """
+        values = self.probabilities
+        values = self.logits if values is None else values
+        order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+        return [
+            [(int(c), self.label(int(c)), float(v)) for c, v in zip(row, values[i][row], strict=True)]
+            for i, row in enumerate(order)
+        ]
+
+    def heatmap(self, colormap: str = "jet") -> Any:
+        """Return the colour-mapped saliency map, RGB u8 (H, W, 3): an array for one sample, else a list."""
+        from cam_onnx.render.colormap import colorize
+
+        return self._each(lambda i: colorize(self._drawn(i), colormap))
+
+    def overlay(self, alpha: float = 0.5, colormap: str = "jet") -> Any:
+        """Return the heatmap blended onto the picture, RGB u8 (H, W, 3): an array for one sample, else a list.
+
+        Where the map is 0 the picture keeps its pixels; where it is 1 the heatmap has the share `alpha`.
+
+        Raises
+        ------
+        InputError
+            Tensors were explained, so that there is no picture; or `alpha` is not in [0, 1].
+        """
+        from cam_onnx.render.overlay import overlay
+
+        def draw(i: int) -> Array:
+            picture = self.pictures[i]
+            if picture is None:
+                raise InputError("there is no picture to lay the map over: tensors were explained; use heatmap()")
+            return overlay(picture, self._drawn(i), alpha=alpha, colormap=colormap)
+
+        return self._each(draw)
+
+    def save(self, folder: str | os.PathLike[str], *, alpha: float = 0.5, colormap: str = "jet") -> list[str]:
+        """Write four files per sample into `folder`, which is made if its parent exists.
+
+        ``<name>.overlay.png`` (if there is a picture), ``<name>.heatmap.png``, ``<name>.saliency.npy`` (the first
+        layer's signed saliency) and ``<name>.explanation.json``.
+
+        Returns
+        -------
+        list of str
+            The paths.
+
+        Raises
+        ------
+        WriteFailed
+            Files that this call had made are taken back.
+        """
+        from cam_onnx.render.image import encode
+
+        folder = os.fspath(folder)
+        contents: dict[str, bytes] = {}
+        for i, stem in enumerate(self._stems()):
+            one = self[i]
+            made = {}
+            if self.pictures[i] is not None:
+                made["overlay"] = f"{stem}.overlay.png"
+                contents[made["overlay"]] = encode(one.overlay(alpha, colormap), ".png")
+            if one._drawn(0).ndim == 2:
+                made["heatmap"] = f"{stem}.heatmap.png"
+                contents[made["heatmap"]] = encode(one.heatmap(colormap), ".png")
+            made["saliency"] = f"{stem}.saliency.npy"
+            contents[made["saliency"]] = _npy(one.saliency[0])
+            contents[f"{stem}.explanation.json"] = one._json(made, colormap).encode()
+        if not os.path.isdir(folder):
+            try:
+                os.mkdir(folder)
+            except OSError as error:
+                raise WriteFailed(f"{shown(folder)}: cannot make this folder ({error.strerror})") from None
+        written: list[str] = []
+        try:
+            for name, content in contents.items():
+                path = os.path.join(folder, name)
+                is_new = not os.path.exists(path)
+                files.write(path, content)
+                written += [path] if is_new else []
+        except BaseException:
+            for path in written:
+                os.unlink(path)
+            raise
+        return [os.path.join(folder, name) for name in contents]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what can be said in JSON of one sample (the first)."""
+        index = int(self.target[0])
+        probabilities = self.probabilities
+        return {
+            "name": self.names[0],
+            "method": self.method,
+            "layers": list(self.layers),
+            "target": {
+                "index": index,
+                "name": self.label(index),
+                "score": float(self.score[0]),
+                "probability": None if probabilities is None else float(probabilities[0, index]),
+            },
+            "top": [{"index": i, "name": name, "probability": p} for i, name, p in self.top()[0]],
+            "blank": self.reasons[0],
+            "provider": self.provider,
+            "seconds": {step: round(seconds, 6) for step, seconds in self.timings.items()},
+            "notes": self.notes,
+            "preprocess": None if self.contract.preprocess is None else asdict(self.contract.preprocess),
+            "model_sha256": self.contract.source_sha256,
+            "tool": self.contract.tool,
+        }
+
+    def _json(self, made: dict[str, str], colormap: str) -> str:
+        data = {**self.to_dict(), "files": made, "colormap": colormap}
+        return json.dumps(_finite(data), indent=1, ensure_ascii=False) + "\n"
+
+    def _each(self, draw: Any) -> Any:
+        drawn = [draw(i) for i in range(len(self))]
+        return drawn[0] if len(self) == 1 else drawn
+
+    def _drawn(self, i: int) -> Array:
+        """Return the map within [-1, 1]: raw values (normalize=None) are divided by the largest."""
+        values = np.asarray(self.saliency_map[i])
+        largest = float(np.abs(values).max(initial=0))
+        return values if self.normalized or largest == 0 else values / largest
+
+    def _stems(self) -> list[str]:
+        """Return one file name stem per sample, each different."""
+        stems: list[str] = []
+        several = {name for name in self.names if self.names.count(name) > 1}
+        for name, target in zip(self.names, self.target, strict=True):
+            stem = f"{name}.{target}" if name in several else name
+            unique, count = stem, 1
+            while unique in stems:
+                count += 1
+                unique = f"{stem}_{count}"
+            stems.append(unique)
+        return stems
+
+
+def _npy(array: Array) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not have, by None."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

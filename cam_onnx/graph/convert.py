@@ -1,0 +1,160 @@
+"""``convert``: a pure function of the file and its arguments. No runtime, no trial run, the same bytes everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import onnx
+
+import cam_onnx
+from cam_onnx.autodiff.gradient import at_lowest_opset
+from cam_onnx.autodiff.model import Model, ModelLike, load
+from cam_onnx.contract import KEY, Contract, Preprocess
+from cam_onnx.errors import ContractError, InputError
+from cam_onnx.graph.locate import find_layers, find_score, picture_input
+from cam_onnx.graph.rewrite import rewrite
+from cam_onnx.graph.save import save
+from cam_onnx.methods.table import find
+from cam_onnx.options import read_labels, read_preprocess
+
+if TYPE_CHECKING:
+    PathLike = str | os.PathLike[str]
+
+__all__ = ["Converted", "convert"]
+
+TARGET_INPUTS = ("optional", "required")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted model.
+
+    Attributes
+    ----------
+    model : onnx.ModelProto
+        External data entries still point to the original's files.
+    contract : Contract
+    folder : str or None
+        Where these files lie.
+    notes : list of str
+        What its user should know, a line each.
+    """
+
+    model: onnx.ModelProto
+    contract: Contract
+    folder: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes; the same model and arguments give the same bytes."""
+        return self.model.SerializeToString(deterministic=True)
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write the file, and ``<path>.data`` beside it if the original has external data.
+
+        Returns
+        -------
+        str
+            The path.
+
+        Raises
+        ------
+        WriteFailed
+            Nothing was written, or what was there before is intact.
+        """
+        save(self.model, self.folder, path)
+        return os.fspath(path)
+
+
+def convert(
+    model: ModelLike,
+    *,
+    layers: Sequence[str] | str | None = None,
+    score: str | None = None,
+    method: str = "grad-cam",
+    preprocess: Preprocess | PathLike | None = None,
+    labels: Iterable[str] | PathLike | None = None,
+    target_input: str = "optional",
+) -> Converted:
+    """Add the explanation's outputs to a model.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        Not changed.
+    layers : sequence of str, str or None
+        Target layers: names of values (of nodes: their first output). None: the last value with spatial extent
+        before the global pooling or flatten.
+    score : str or None
+        The value that is explained, (N, C) or flattened to it. None: the first classification output, taken before
+        its final Softmax, Sigmoid, LogSoftmax or ArgMax.
+    method : str
+        A registered method's name, for the contract.
+    preprocess : Preprocess, path or None
+        For the contract: how a picture becomes the input.
+    labels : sequence of str, path or None
+        For the contract: class names.
+    target_input : {"optional", "required"}
+        "optional": `cam_target` has the default [-1], so that old callers keep their feeds (honoured by ONNX
+        Runtime's Python, C, C++ and C#). "required": a plain input, the only form that ONNX Runtime Web, Node,
+        Java and OpenVINO honour.
+
+    Returns
+    -------
+    Converted
+
+    Raises
+    ------
+    InvalidModel, UnsupportedOpset
+        The file cannot be read, or raised to the opset that serves.
+    LayerNotFound, ScoreNotFound, Disconnected, UnsupportedOperators
+        What was asked for is not there, or has no gradient.
+    ContractError
+        The model is converted already.
+    """
+    if target_input not in TARGET_INPUTS:
+        raise InputError(f"target_input is {target_input!r}, expected one of {', '.join(TARGET_INPUTS)}")
+    chosen = find(method)
+    settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
+    loaded = load(model)
+    for entry in loaded.proto.metadata_props:
+        if entry.key == KEY:
+            Contract.from_json(entry.value, loaded.name)  # damaged: said as such
+            raise ContractError(f"{loaded.name} is converted already: convert the original model")
+
+    def build(prepared: Model) -> tuple[Model, onnx.ModelProto, Contract]:
+        found = find_score(prepared, score)
+        return prepared, *rewrite(prepared, found, find_layers(prepared, layers, found), target_input)
+
+    prepared, proto, contract = at_lowest_opset(loaded, build)
+    picture = picture_input(prepared)
+    if picture is not None and picture.name:
+        contract.roles["image"] = picture.name
+    contract = contract.with_(
+        method=chosen.name,
+        tool=f"cam_onnx {cam_onnx.__version__}",
+        source_sha256=hashlib.sha256(loaded.source).hexdigest(),
+        **settings,
+    )
+    for layer in contract.layers:
+        chosen.check(layer.head, layer.name)
+    proto.metadata_props.add(key=KEY, value=contract.to_json())
+    return Converted(proto, contract, loaded.folder, _notes(prepared, contract))
+
+
+def _notes(model: Model, contract: Contract) -> list[str]:
+    notes = []
+    if "opset" in contract.raised:
+        notes.append("raised from opset {} to {} (onnx's version converter)".format(*contract.raised["opset"]))
+    if "ir_version" in contract.raised:
+        notes.append("raised from IR version {} to {}".format(*contract.raised["ir_version"]))
+    if contract.cuts_fusion:
+        notes.append(
+            f"reads inside likely fusions of the runtime ({', '.join(contract.cuts_fusion[:3])}"
+            f"{', ...' if len(contract.cuts_fusion) > 3 else ''}): original outputs may differ by float rounding"
+        )
+    return notes

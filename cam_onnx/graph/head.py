@@ -1,0 +1,191 @@
+"""The head: the part of a model from its target layers to the score, cut out as a model of its own.
+
+Several targets of one picture cost one pass of the trunk and one of the head each; methods that change
+activations run the head alone. What crosses the cut beside the layers (residual branches, shapes that depend on
+the picture's size) becomes an input of the head and an output of the trunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+from cam_onnx.autodiff.append import info
+from cam_onnx.autodiff.gradient import at_lowest_opset
+from cam_onnx.autodiff.model import Model
+from cam_onnx.contract import Contract
+from cam_onnx.errors import LayerNotFound
+from cam_onnx.graph.locate import Place, Score
+from cam_onnx.graph.rewrite import rewrite
+
+__all__ = ["Head", "cut_head"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model cut in two at its target layers.
+
+    Attributes
+    ----------
+    trunk : onnx.ModelProto
+        From the inputs to every value in `crossing`.
+    head : onnx.ModelProto
+        From `crossing` to the contract's outputs.
+    contract : Contract
+        Of the head.
+    crossing : tuple of str
+    repeats : bool
+        Whether a sample's crossing values may be repeated along the batch: all have the batch axis, symbolic. If
+        not, the head runs once per target.
+    folder : str or None
+        Where external data lies.
+    """
+
+    trunk: onnx.ModelProto
+    head: onnx.ModelProto
+    contract: Contract
+    crossing: tuple[str, ...]
+    repeats: bool
+    folder: str | None
+
+
+def cut_head(data: bytes, folder: str | None, contract: Contract) -> Head:
+    """Cut a plain or converted model at its contract's layers. External data was checked before.
+
+    Raises
+    ------
+    LayerNotFound
+        The model does not have what its contract names.
+    """
+    model = Model(onnx.ModelProto.FromString(data), folder, source=data)
+    return at_lowest_opset(model, lambda prepared: _cut(prepared, contract))
+
+
+def _cut(model: Model, contract: Contract) -> Head:
+    names = [layer.name for layer in contract.layers]
+    for name in (*names, contract.score):
+        if name not in model.values:
+            raise LayerNotFound(f"{model.name}: the contract names {name!r}, which the model does not have")
+    layers = [model.values[name] for name in names]
+    score = model.values[contract.score]
+    nodes = list(model.graph)
+    inside = _between(nodes, layers, score)
+    given = {y for node in inside for y in node.outputs}
+    constants = _constant_nodes(nodes)
+    crossing: list[ir.Value] = [layer for layer in layers if layer not in given]
+    for node in inside:
+        for x in _reads(node):
+            if x not in given and x not in crossing and not _is_constant(x, constants):
+                crossing.append(x)
+    head = _extract(model, inside, crossing, [score], constants)
+    trunk = _extract(model, _ancestors(nodes, crossing), _model_inputs(model), crossing, constants)
+    places = [Place(layer.name, layer.axes) for layer in contract.layers]
+    classes = Score(contract.score, contract.single, _classes(score, contract.single))
+
+    part = Model(head, model.folder, model.name)
+    converted, own = rewrite(part, classes, places, "required")
+    batches = [None if v.shape is None or len(v.shape) == 0 else v.shape[0] for v in (*crossing, score)]
+    symbol = None if contract.single else batches[-1]
+    repeats = symbol is not None and not isinstance(symbol, int) and all(batch == symbol for batch in batches)
+    return Head(trunk, converted, own, tuple(v.name or "" for v in crossing), repeats, model.folder)
+
+
+def _reads(node: ir.Node) -> list[ir.Value]:
+    """Values that a node reads, also from inside its subgraphs."""
+    found = [x for x in node.inputs if x is not None]
+    for attribute in node.attributes.values():
+        graphs = [attribute.value] if attribute.type == ir.AttributeType.GRAPH else []
+        graphs = list(attribute.value) if attribute.type == ir.AttributeType.GRAPHS else graphs
+        for graph in graphs:
+            own = {y for inner in graph.all_nodes() for y in inner.outputs} | set(graph.inputs)
+            found += [x for inner in graph.all_nodes() for x in inner.inputs if x is not None and x not in own]
+            found += [x for x in graph.outputs if x not in own]
+    return found
+
+
+def _between(nodes: Sequence[ir.Node], layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
+    """Nodes that depend on a layer and that the score depends on."""
+    behind, reached = set(layers), []
+    for node in nodes:
+        if any(x in behind for x in _reads(node)):
+            reached.append(node)
+            behind.update(node.outputs)
+    return _ancestors(reached, [score])
+
+
+def _ancestors(nodes: Sequence[ir.Node], values: Iterable[ir.Value]) -> list[ir.Node]:
+    wanted, found = set(values), []
+    for node in reversed(nodes):
+        if any(y in wanted for y in node.outputs):
+            found.append(node)
+            wanted.update(_reads(node))
+    return found[::-1]
+
+
+def _constant_nodes(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Node]:
+    """Values that depend on no input, and the node that gives each."""
+    found: dict[ir.Value, ir.Node] = {}
+    for node in nodes:
+        if not node.op_type.startswith("Random") and all(_is_constant(x, found) for x in _reads(node)):
+            found.update((y, node) for y in node.outputs)
+    return found
+
+
+def _is_constant(value: ir.Value, constants: dict[ir.Value, ir.Node]) -> bool:
+    return value in constants or (value.is_initializer() and not value.is_graph_input())
+
+
+def _model_inputs(model: Model) -> list[ir.Value]:
+    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+
+
+def _extract(
+    model: Model,
+    nodes: Sequence[ir.Node],
+    inputs: Sequence[ir.Value],
+    outputs: Sequence[ir.Value],
+    constants: dict[ir.Value, ir.Node],
+) -> onnx.ModelProto:
+    """Return a model of `nodes`, with the constants that they read."""
+    needed = set(nodes)
+    stack = list(nodes)
+    while stack:
+        for x in _reads(stack.pop()):
+            if x in constants and constants[x] not in needed:
+                needed.add(constants[x])
+                stack.append(constants[x])
+    names = {x.name for node in needed for x in _reads(node)}
+    original = {tuple(node.output): node for node in model.proto.graph.node}
+    part = onnx.ModelProto(ir_version=model.proto.ir_version)
+    part.opset_import.extend(model.proto.opset_import)
+    part.functions.extend(model.proto.functions)
+    graph = part.graph
+    graph.name = model.proto.graph.name or "part"
+    # outputs identify a node in SSA form
+    graph.node.extend(original[tuple(y.name or "" for y in node.outputs)] for node in model.graph if node in needed)
+    graph.initializer.extend(t for t in model.proto.graph.initializer if t.name in names)
+    graph.sparse_initializer.extend(t for t in model.proto.graph.sparse_initializer if t.values.name in names)
+    given = {y for node in graph.node for y in node.output}
+    initial = {t.name for t in graph.initializer}
+    graph.input.extend(_typed(v) for v in inputs if v.name not in initial and v.name not in given)
+    graph.output.extend(_typed(v) for v in outputs)
+    return part
+
+
+def _typed(value: ir.Value) -> onnx.ValueInfoProto:
+    dims = None if value.shape is None else [d if isinstance(d, int) else d.value for d in value.shape]
+    return info(value.name or "", value.dtype or ir.DataType.FLOAT, dims)
+
+
+def _classes(score: ir.Value, single: bool) -> int | None:
+    if score.shape is None:
+        return None
+    total = 1
+    for d in list(score.shape)[0 if single else 1 :]:
+        if not isinstance(d, int):
+            return None
+        total *= d
+    return total

@@ -1,0 +1,212 @@
+"""Where to look: the score before its softmax, and the target layers.
+
+Both are found on the graph. A score is the first output that has one number per class; a layer is a value with
+spatial extent on the way to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from cam_onnx.autodiff.backward import Path, mark
+from cam_onnx.autodiff.emit import cotangent_type
+from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.table import RULES
+from cam_onnx.contract import Axes
+from cam_onnx.errors import InputError, LayerNotFound, ScoreNotFound, did_you_mean, shown
+from cam_onnx.graph.roles import Roles, axes_of, follow, has_extent
+
+__all__ = ["Place", "Score", "candidates", "find_layers", "find_score", "picture_input"]
+
+_FINAL = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": ""}
+_TRANSPARENT = {"Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """The explained value.
+
+    `single`: it has no batch axis, (C,). `classes`: C', or None where it is symbolic. `activation`: what the model
+    does to it at its end: "softmax", "sigmoid" or "".
+    """
+
+    name: str
+    single: bool
+    classes: int | None
+    activation: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A target layer: a value's name and what its axes are."""
+
+    name: str
+    axes: Axes
+
+
+def inputs(model: Model) -> list[ir.Value]:
+    """Return the inputs that a caller feeds (initializers of the same name are not)."""
+    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+
+
+def picture_input(model: Model) -> ir.Value | None:
+    """Return the input that a picture goes to: the first of rank 4, else of rank 3 or more, else the only one."""
+    found = inputs(model)
+    for rank in (4, 5, 3):
+        for value in found:
+            if value.shape is not None and len(value.shape) == rank:
+                return value
+    return found[0] if len(found) == 1 else None
+
+
+def find_score(model: Model, name: str | None) -> Score:
+    """Return the score: the value called `name`, or the first classification output before its final activation.
+
+    Raises
+    ------
+    ScoreNotFound
+        No such value, not floating-point, or no output that looks like class scores: the message lists them.
+    """
+    if name is not None:
+        value = model.values.get(name)
+        if value is None:
+            near = did_you_mean(name, [n for n in model.values if n])
+            raise ScoreNotFound(f"{model.name} has no value {shown(name)!r} to take as the score{near}")
+        if cotangent_type(value.dtype) is None:
+            raise ScoreNotFound(f"score {shown(name)!r} is {value.dtype}: it has no derivative; name a float value")
+        if value.shape is None or len(value.shape) == 0:
+            raise ScoreNotFound(f"score {shown(name)!r} has no known rank of at least 1: name another value")
+        return _score(model, value)
+    for output in model.graph.outputs:
+        value, activation = _before_activation(output)
+        if cotangent_type(value.dtype) is not None and _is_class_scores(value):
+            return replace(_score(model, value), activation=activation)
+    listed = ", ".join(f"{shown(o.name or '')} {_typed(o)}" for o in model.graph.outputs) or "none"
+    raise ScoreNotFound(
+        f"{model.name}: no output looks like class scores (a floating-point (N, C)); its outputs: {listed}. "
+        "Name the value to explain (score=, --score)"
+    )
+
+
+def _typed(value: ir.Value) -> str:
+    shape = "?" if value.shape is None else "x".join(str(d) if isinstance(d, int) else d.value or "?" for d in value.shape)
+    return f"{value.dtype.name.lower() if value.dtype else '?'} {shape}"
+
+
+def _before_activation(output: ir.Value) -> tuple[ir.Value, str]:
+    """Return the input of a final Softmax, Sigmoid, LogSoftmax or ArgMax, and what it is ("": an ArgMax).
+
+    Also behind casts and reshapes, and both of ArgMax(Softmax(x)).
+    """
+    value, found, activation = output, output, ""
+    while (node := value.producer()) is not None and node.inputs and node.inputs[0] is not None:
+        if node.op_type not in _FINAL and node.op_type not in _TRANSPARENT:
+            break
+        if activation and node.op_type in _FINAL:
+            break  # one is enough
+        value = node.inputs[0]
+        if node.op_type in _FINAL:
+            found, activation = value, _FINAL[node.op_type]
+    return found, activation
+
+
+def _is_class_scores(value: ir.Value) -> bool:
+    if value.shape is None or len(value.shape) == 0:
+        return False
+    return len(value.shape) <= 2 or all(d == 1 for d in list(value.shape)[2:])
+
+
+def _score(model: Model, value: ir.Value) -> Score:
+    assert value.shape is not None and value.name
+    dims = [d if isinstance(d, int) else d.value for d in value.shape]
+    if len(dims) == 1:
+        picture = picture_input(model)
+        batch = picture.shape[0] if picture is not None and picture.shape is not None and len(picture.shape) else None
+        batch = batch if isinstance(batch, (int, type(None))) else batch.value
+        if dims[0] == batch and batch is not None:
+            return Score(value.name, single=False, classes=1)
+        return Score(value.name, single=True, classes=dims[0] if isinstance(dims[0], int) else None)
+    classes: int | None = 1
+    for d in dims[1:]:
+        classes = classes * d if classes is not None and isinstance(d, int) else None
+    return Score(value.name, single=False, classes=classes)
+
+
+def candidates(model: Model, score: Score) -> list[Place]:
+    """Return every inner value with spatial extent on the way to the score, in the order of the graph."""
+    roles = follow(model.graph)
+    found = []
+    for value in _on_path(model, score).values_in_order:
+        axes = axes_of(roles.get(value, ()))
+        if axes is not None and has_extent(value, axes) and value.name:
+            found.append(Place(value.name, axes))
+    return found
+
+
+@dataclass
+class _Ordered:
+    path: Path
+    values_in_order: list[ir.Value]
+
+
+def _on_path(model: Model, score: Score) -> _Ordered:
+    path = mark(model.graph, inputs(model), [model.values[score.name]], model.opset, RULES)
+    ordered = [y for node in path.nodes for y in node.outputs if y in path.values]
+    return _Ordered(path, [y for y in ordered if y.name != score.name])
+
+
+def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -> list[Place]:
+    """Return the target layers: value names, node names (their first output), or the default.
+
+    The default is the last value with spatial extent before the global pooling or flatten.
+
+    Raises
+    ------
+    LayerNotFound
+        Unknown name, a layer without spatial extent, or no default: the message lists candidates.
+    """
+    if names is None:
+        found = candidates(model, score)
+        if not found:
+            raise LayerNotFound(
+                f"{model.name}: no value with spatial extent lies between the input and {shown(score.name)!r}; "
+                f"values on the way: {_listed([v.name or '' for v in _on_path(model, score).values_in_order])}. "
+                "Name a layer (layers=, --layer)"
+            )
+        return found[-1:]
+    roles = follow(model.graph)
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise InputError("layers: an empty list; name at least one layer, or None for the default")
+    places = [_named(model, name, roles, score) for name in names]
+    if len({place.name for place in places}) < len(places):
+        raise InputError(f"layers: {', '.join(map(shown, names))} name one value twice")
+    return places
+
+
+def _named(model: Model, name: str, roles: dict[ir.Value, Roles], score: Score) -> Place:
+    value = model.values.get(name)
+    nodes = {node.name: node for node in model.graph if node.name}
+    if value is None and name in nodes:
+        value = nodes[name].outputs[0]
+    if value is None or not value.name:
+        known = [n for n in (*model.values, *nodes) if n]
+        near = did_you_mean(name, known)
+        extra = "" if near else f"; candidates: {_listed([p.name for p in candidates(model, score)])}"
+        raise LayerNotFound(f"{model.name} has no value or node {shown(name)!r}{near}{extra}")
+    axes = axes_of(roles.get(value, ()))
+    if axes is None or not has_extent(value, axes):
+        raise LayerNotFound(
+            f"layer {shown(name)!r} {_typed(value)} has no spatial extent that a map could show; candidates: "
+            f"{_listed([p.name for p in candidates(model, score)])}"
+        )
+    return Place(value.name, axes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the last few names, the best candidates first."""
+    last = [shown(n) for n in names[::-1][:8]]
+    return (", ".join(last) or "none") + (", ..." if len(names) > 8 else "")

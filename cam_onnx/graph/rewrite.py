@@ -1,0 +1,161 @@
+"""The rewrite: target layers become outputs, and the score's gradient with respect to them is computed behind.
+
+Only `cam_target` is new at the entrance. It is checked inside the graph: a target that does not fit makes the
+run fail in every runtime, since a Reshape then gets a shape that cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from cam_onnx.autodiff import rules as _rules  # noqa: F401  (fills the table)
+from cam_onnx.autodiff.append import append, info
+from cam_onnx.autodiff.backward import Path, backward, mark, refuse
+from cam_onnx.autodiff.emit import Emitter, Val, cotangent_type
+from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.table import RULES
+from cam_onnx.contract import Contract, Layer
+from cam_onnx.errors import Disconnected, shown
+from cam_onnx.graph.fusion import cut_fusions
+from cam_onnx.graph.linear_head import describe
+from cam_onnx.graph.locate import Place, Score
+
+__all__ = ["rewrite"]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What is explained: logits as (N, C'), the class used per sample (N,), and its score (N,)."""
+
+    logits: Val
+    chosen: Val
+    score: Val
+
+
+def rewrite(model: Model, score: Score, places: Sequence[Place], target_input: str) -> tuple[onnx.ModelProto, Contract]:
+    """Return the converted model, without its metadata entry, and its contract, without what is not of the graph.
+
+    Raises
+    ------
+    Disconnected
+        The score does not depend on a layer through any derivative.
+    UnsupportedOperators
+    """
+    value = model.values[score.name]
+    layers = [model.values[place.name] for place in places]
+    path = _path(model, value, layers)
+    op = Emitter(model.opset, model.names())
+    op.scope = "cam"
+    target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
+    choice = _choose(op, op.primal(value), score, target)
+    found = backward(op, path, {value: _seed(op, choice, value)}, layers)
+
+    outputs: list[onnx.ValueInfoProto] = []
+
+    def output(name: str, val: Val, like: ir.Value | None = None, dims: Sequence[int | str | None] = ()) -> str:
+        given = op.output(val, name)
+        if like is not None:
+            dims = op.primal(like).dims
+        assert given.value.dtype is not None
+        outputs.append(info(given.name, given.value.dtype, dims))
+        return given.name
+
+    roles = {"target": target.name, "logits": score.name}
+    if score.name not in {o.name for o in model.graph.outputs}:
+        roles["logits"] = output("cam_logits", op.primal(value), value)
+    entries = []
+    for i, (place, layer) in enumerate(zip(places, layers, strict=True)):
+        suffix = f"_{i}" if len(places) > 1 else ""
+        entries.append(
+            Layer(
+                name=place.name,
+                activations=output(f"cam_activations{suffix}", op.primal(layer), layer),
+                gradients=output(f"cam_gradients{suffix}", found[layer], layer),
+                axes=place.axes,
+                head=describe(layer, value, path, place.axes),
+            )
+        )
+    batch: Sequence[int | str | None] = [1] if score.single else op.primal(value).dims[:1]
+    roles["score"] = output("cam_score", choice.score, dims=batch)
+    roles["class"] = output("cam_class", choice.chosen, dims=batch)
+
+    initializers = []
+    if target_input == "optional":
+        initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
+    declared = info(target.name, ir.DataType.INT64, target.dims)
+    converted = append(model.proto, op, outputs, [declared], initializers)
+    contract = Contract(
+        roles=roles,
+        layers=tuple(entries),
+        score=score.name,
+        target_input=target_input,
+        activation=score.activation,
+        single=score.single,
+        cuts_fusion=cut_fusions(_newly_read(op, [value, *layers])),
+        raised=model.raised,
+    )
+    return converted, contract
+
+
+def _path(model: Model, score: ir.Value, layers: list[ir.Value]) -> Path:
+    path = mark(model.graph, layers, [score], model.opset, RULES)
+    refuse(path, f"between {', '.join(repr(layer.name) for layer in layers)} and {score.name!r}")
+    for layer in layers:
+        if layer not in path.values or layer is score:
+            if layer is score:
+                why = "it is the score itself"
+            elif cotangent_type(layer.dtype) is None:
+                why = f"it is {layer.dtype}, which has no derivative"
+            else:
+                lost = [text for text in path.lost][:4]
+                why = f"the derivative is lost: {'; '.join(lost)}" if lost else "no path leads from one to the other"
+            raise Disconnected(
+                f"{model.name}: score {shown(score.name or '')!r} does not depend on layer {shown(layer.name or '')!r}: "
+                f"{why}. Choose a layer before the score (cam-onnx inspect lists them)"
+            )
+    return path
+
+
+def _choose(op: Emitter, value: Val, score: Score, target: Val) -> _Choice:
+    """Resolve the target inside the graph."""
+    if value.rank == 1:
+        logits = op.Unsqueeze(value, [0] if score.single else [1])
+    else:
+        logits = value if value.rank == 2 else op.Flatten(value, axis=1)
+    if logits is value:
+        count, classes = op.shape(value, 0, 1), op.shape(value, 1, 2)
+    else:
+        shape = op.Shape(logits)
+        count, classes = op.Slice(shape, [0], [1], [0]), op.Slice(shape, [1], [2], [0])
+        if score.classes is not None:
+            classes = op.constant([score.classes])
+    outside = op.Or(op.Less(target, [-1]), op.GreaterOrEqual(target, classes))
+    wrong = op.ReduceSum(op.Cast(outside, to=ir.DataType.INT64), [0], keepdims=1)
+    # a length other than 1 or N, or any index outside, leaves N entries short of or beyond what is asked for
+    checked = op.Reshape(op.Expand(target, count), count + wrong)
+    chosen = op.Where(op.Less(checked, [0]), op.ArgMax(logits, axis=1, keepdims=0), checked)
+    picked = op.GatherElements(logits, op.Unsqueeze(chosen, [1]), axis=1)
+    return _Choice(logits, chosen, op.Squeeze(picked, [1]))
+
+
+def _seed(op: Emitter, choice: _Choice, score: ir.Value) -> Val:
+    """The score's derivative with respect to the logits: 1 at the chosen class of each sample."""
+    value = op.primal(score)
+    if choice.logits is value or value.rank == 2:
+        depth = op.shape(value, 1, 2)
+    else:
+        depth = op.Slice(op.Shape(choice.logits), [1], [2], [0])
+    ones = op.constant(np.array([0.0, 1.0], cotangent_type(score.dtype).numpy()))  # type: ignore[union-attr]
+    hot = op.OneHot(choice.chosen, depth, ones, axis=-1)
+    return hot if value.rank == 2 else op.reshape_like(hot, value)
+
+
+def _newly_read(op: Emitter, exposed: Sequence[ir.Value]) -> list[ir.Value]:
+    """Return the values of the original graph that added nodes or outputs read."""
+    read = {x for node in op.nodes for x in node.inputs if x is not None and node.op_type not in ("Shape", "Size")}
+    return [*exposed, *(x for x in read if x.producer() is not None and x.producer().graph is not None)]  # type: ignore[union-attr]
