@@ -139,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
 
     inspect = command("inspect", "Show inputs, outputs, score, candidate layers, and what is not supported.")
     inspect.add_argument("model", metavar="MODEL", help=".onnx file")
+    inspect.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
     inspect.add_argument("--json", action="store_true", help="print the report as JSON")
 
     methods = command("methods", "List the methods.")

@@ -67,20 +67,23 @@ def inspect(options: argparse.Namespace) -> int:
     """Print what a model is and what can be explained in it."""
     from cam_onnx.graph.inspect import inspect as look
 
-    report = look(options.model)
+    report = look(options.model, score=options.score)
     if options.json:
         printing.dump(asdict(report))
         return 0
-    printing.line(f"{options.model}: opset {report.opset}")
-    for title, values in (
-        ("inputs", report.inputs),
-        ("outputs", report.outputs),
-        ("candidate layers", report.candidates),
-    ):
-        printing.table(["name", "type", "shape"], [_described(value) for value in values], title)
-    printing.line(f"score: {report.score}")
+    kind = "converted by cam_onnx" if report.converted else "not converted"
+    printing.line(f"{options.model}: opset {report.opset}, IR version {report.ir_version}, {kind}")
+    for title, values in (("inputs", report.inputs), ("outputs", report.outputs)):
+        printing.table(["name", "type", "shape"], [(v.name, v.dtype, _shape(v.shape)) for v in values], title)
+    printing.line(f"score: {report.score or 'not found, name one with --score'}")
+    rows = [
+        (v.name, v.op_type, _shape(v.shape), "default" if v.name == report.layer else "") for v in report.candidates
+    ]
+    printing.table(["name", "operator", "shape", ""], rows, "candidate layers")
     for text in report.unsupported:
-        printing.line(f"not supported: {text}")
+        printing.line(f"no gradient rule for {text}")
+    for text in report.problems:
+        printing.warning(text)
     return 0
 
 
@@ -256,6 +259,5 @@ def _target(text: str) -> int | str:
         return text
 
 
-def _described(value: Any) -> tuple[str, str, str]:
-    shape = "?" if value.shape is None else " x ".join("?" if d is None else str(d) for d in value.shape)
-    return value.name, value.dtype, shape
+def _shape(shape: tuple[int | str | None, ...] | None) -> str:
+    return "?" if shape is None else " x ".join("?" if d is None else str(d) for d in shape)

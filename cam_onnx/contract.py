@@ -89,7 +89,7 @@ class Preprocess:
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, count):
                 raise InputError(
-                    f"preprocess: {name} has {len(getattr(self, name))} entries, expected 1 or {count} ({self.channels})"
+                    f"preprocess: {name} has {len(getattr(self, name))} entries, {self.channels} takes 1 or {count}"
                 )
         if not all(s == s and abs(s) > 0 for s in (*self.std, self.scale)):
             raise InputError(f"preprocess: std {self.std} and scale {self.scale} must not be 0 or NaN")
@@ -199,7 +199,7 @@ class Contract:
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, where: str = "the model") -> Contract:

@@ -10,14 +10,15 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from cam_onnx import engine, external, files, wire
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.engine import Engine, Tensor, batches
-from cam_onnx.engine.evidence import Evidence, LayerEvidence, gather
+from cam_onnx.engine.evidence import LayerEvidence
+from cam_onnx.engine.samples import from_inputs, from_pictures
 from cam_onnx.errors import ContractError, InputError, RunFailed, shown
 from cam_onnx.explanation import Array, Explanation, LayerExplanation
 from cam_onnx.methods.normalize import fuse, saliency_map
@@ -152,7 +153,7 @@ class Explainer:
             raise RunFailed("this Explainer is closed: make a new one")
         return self._engine
 
-    def __enter__(self) -> Explainer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -220,29 +221,28 @@ class Explainer:
             raise InputError("give either images or inputs=")
         started = time.perf_counter()
         if inputs is None:
-            feeds, pictures, boxes, names, notes = self._pictures(images)
+            samples = from_pictures(images, self.contract.preprocess, self._image)
         else:
-            feeds = {name: np.asarray(value) for name, value in dict(inputs).items()}
-            pictures, boxes, names, notes = [], None, [], []
+            samples = from_inputs(inputs, self.contract)
         clock["preprocess"] = time.perf_counter() - started
 
         started = time.perf_counter()
-        samples = self._count(feeds)
-        wanted = resolve(target, samples, self._classes(), self.contract.labels)
+        wanted = resolve(target, samples.count, self._classes(), self.contract.labels)
         owner = [i for i, group in enumerate(wanted) for _ in group]
-        if len(owner) == samples:
-            evidence = batches.run(self._running(), self.contract, feeds, [group[0] for group in wanted])
+        if len(owner) == samples.count:
+            evidence = batches.run(self._running(), self.contract, samples.feeds, [group[0] for group in wanted])
         else:
-            evidence = self._run_head(feeds, wanted, owner)
+            cut, trunk, head = self._halves()
+            evidence = batches.run_head(trunk, head, cut, samples.feeds, wanted)
         clock["run"] = time.perf_counter() - started
 
         started = time.perf_counter()
         chosen = self._method
         drop = chosen.relu if relu is None else relu
-        sizes: Any = [pictures[i].shape[:2] for i in owner] if pictures else self._extent(feeds)
-        if pictures and len(set(sizes)) == 1:
+        sizes: Any = [samples.sizes[i] for i in owner]
+        if len(set(sizes)) == 1:
             sizes = sizes[0]
-        spread = None if boxes is None else [boxes[i] for i in owner]
+        spread = [samples.boxes[i] for i in owner]
         layers, maps, reasons = {}, [], []
         for name, part in evidence.layers.items():
             raw = saliency(part.activations, part.gradients, chosen.name)
@@ -258,57 +258,16 @@ class Explainer:
             layers=layers,
             saliency_map=_fused(maps),
             reasons=[None if None in column else column[0] for column in zip(*reasons, strict=True)],
-            pictures=[pictures[i] for i in owner] if pictures else [None] * len(owner),
-            names=[(names or [f"sample{k}" for k in range(samples)])[i] for i in owner],
+            pictures=[samples.pictures[i] for i in owner],
+            names=[samples.names[i] for i in owner],
             method=chosen.name,
             contract=self.contract,
             labels=self.contract.labels,
             provider=self.provider,
             timings=clock,
-            notes=[*self.notes, *notes],
+            notes=[*self.notes, *([self._guess] if self._guess and inputs is None else []), *samples.notes],
             normalized=normalize is not None,
         )
-
-    # -- in ---------------------------------------------------------------------------------------------------------
-
-    def _pictures(self, images: Any) -> tuple[dict[str, Array], list[Array], list[Any], list[str], list[str]]:
-        from cam_onnx.engine import preprocess
-        from cam_onnx.render import image
-
-        settings, tensor = self.contract.preprocess, self._image
-        if settings is None or tensor is None:
-            raise InputError("this model has no input that a picture fits: give its tensors by inputs=")
-        sources = list(images) if isinstance(images, (list, tuple)) else [images]
-        if not sources:
-            raise InputError("no pictures: the list is empty")
-        notes = [self._guess] if self._guess else []
-        pictures, tensors, boxes, names = [], [], [], []
-        for i, source in enumerate(sources):
-            if isinstance(source, (str, os.PathLike, bytes)):
-                loaded = image.load(source)
-                pixels = loaded.pixels
-                notes += [f"{shown(loaded.name)}: {note}" for note in loaded.notes]
-            else:
-                pixels = image.as_picture(source)
-            prepared, box = preprocess.apply(settings, pixels)
-            pictures.append(pixels)
-            tensors.append(prepared)
-            boxes.append(box)
-            names.append(_stem(source, i))
-        shapes = {t.shape for t in tensors}
-        if len(shapes) > 1:
-            raise InputError(
-                "pictures of different sizes do not fit into one batch, and this model takes any size: set size in preprocess="
-            )
-        return {tensor.name: np.concatenate(tensors)}, pictures, boxes, names, notes
-
-    def _count(self, feeds: Mapping[str, Array]) -> int:
-        """Return N: of the image input, else of the first one."""
-        if self.contract.single or not feeds:
-            return 1
-        name = self.contract.roles.get("image")
-        first = feeds[name] if name in feeds else next(iter(feeds.values()))
-        return len(first) if first.ndim else 1
 
     def _classes(self) -> int | None:
         logits = next((t for t in self._running().outputs if t.name == self.contract.roles["logits"]), None)
@@ -316,40 +275,6 @@ class Explainer:
             return None
         dims = logits.shape if self.contract.single else logits.shape[1:]
         return int(np.prod([d for d in dims if isinstance(d, int)])) if all(isinstance(d, int) for d in dims) else None
-
-    def _extent(self, feeds: Mapping[str, Array]) -> tuple[int, ...] | None:
-        """Return the network input's spatial size, over which a map is drawn without a picture."""
-        name = self.contract.roles.get("image", "")
-        settings = self.contract.preprocess
-        space = len(self.contract.layers[0].axes.spatial)
-        if name not in feeds or feeds[name].ndim != space + 2:
-            return None
-        shape = feeds[name].shape
-        return shape[1:-1] if settings is not None and settings.layout == "NHWC" else shape[2:]
-
-    # -- run --------------------------------------------------------------------------------------------------------
-
-    def _run_head(self, feeds: Mapping[str, Array], wanted: list[list[int]], owner: list[int]) -> Evidence:
-        """Several targets of a sample: one pass of the trunk, and the head on what crosses the cut, repeated."""
-        cut, trunk, head = self._halves()
-        parts = [
-            (trunk.run(engine.check_feeds(trunk, part), cut.crossing), count)
-            for part, count in batches.chunks(trunk, feeds, len(wanted))
-        ]
-        if cut.repeats:
-            crossing = {name: np.concatenate([part[name] for part, _ in parts])[owner] for name in cut.crossing}
-            return batches.run(head, cut.contract, crossing, [t for group in wanted for t in group])
-        # the batch is fixed, or something that crosses has none: one run of the head per target
-        runs = []
-        for k in range(max(map(len, wanted))):
-            column, found = [group[min(k, len(group) - 1)] for group in wanted], []
-            for part, count in parts:
-                mine, column = column[:count], column[count:]
-                size = len(next(iter(part.values()))) if not self.contract.single else 1
-                evidence = gather(head, cut.contract, part, mine + mine[-1:] * (size - count))
-                found.append(batches.pick(evidence, range(count)))
-            runs.append(batches.join(found))
-        return batches.join([batches.pick(runs[k], [i]) for i, group in enumerate(wanted) for k in range(len(group))])
 
     def _halves(self) -> tuple[Head, Engine, Engine]:
         with self._lock:
@@ -395,10 +320,3 @@ def _fused(maps: list[Any]) -> Any:
     if isinstance(maps[0], list):
         return [fuse(column) for column in zip(*maps, strict=True)]
     return fuse(maps)
-
-
-def _stem(source: Any, index: int) -> str:
-    """Return a file name stem for a picture: its path's, else the sample's number."""
-    if isinstance(source, (str, os.PathLike)) and os.fspath(source) != "-":
-        return os.path.splitext(os.path.basename(os.fspath(source)))[0] or f"sample{index}"
-    return f"sample{index}"

@@ -17,7 +17,7 @@ def read_preprocess(source: Preprocess | str | os.PathLike[str] | None) -> Prepr
     if source is None or isinstance(source, Preprocess):
         return source
     if not isinstance(source, (str, os.PathLike)):
-        raise InputError(f"preprocess: expected a cam_onnx.Preprocess or a JSON file's path, got {type(source).__name__}")
+        raise InputError(f"preprocess: expected a Preprocess or the path of a JSON file, got {type(source).__name__}")
     try:
         return Preprocess.from_json(_text(source, "preprocessing file"))
     except InputError as error:
@@ -42,4 +42,4 @@ def _text(path: str | os.PathLike[str], what: str) -> str:
     try:
         return files.read(path, what=what, limit=16 << 20).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"{shown(path)}: the {what} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise InputError(f"{shown(path)}: not UTF-8 text ({error.reason} at byte {error.start}): {what}") from None

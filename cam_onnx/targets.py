@@ -40,7 +40,7 @@ def resolve(target: Any, samples: int, classes: int | None, labels: Sequence[str
     groups = nested or [[row] for row in rows]
     if len(groups) not in (1, samples) or not all(groups):
         raise InputError(
-            f"target has {len(groups)} entries for {samples} sample{'s'[: samples != 1]}: give one for all, or one for each"
+            f"target has {len(groups)} entries for {samples} sample{'s'[: samples != 1]}: one for all, or one for each"
         )
     resolved = [[_index(entry, classes, labels) for entry in group] for group in groups]
     return resolved * samples if len(resolved) < samples else resolved

@@ -214,8 +214,20 @@ def test_inspect_says_what_can_be_explained(capsys):
     assert code == 0, err
     for words in ("opset 18", "image", "logits", "features"):
         assert words in out
+    assert "default" in next(line for line in out.splitlines() if line.split()[:1] == ["features"])
     code, out, _ = run(capsys, "inspect", "tiny.onnx", "--json")
-    assert json.loads(out)["opset"] == 18
+    report = json.loads(out)
+    assert (report["opset"], report["layer"], report["score"]) == (18, "features", "logits")
+
+
+def test_inspect_says_what_is_missing(here, capsys):
+    model = BUILDERS["gap_linear"]()
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Swish", "com.acme"
+    model.opset_import.add(domain="com.acme", version=1)
+    onnx.save(model, "custom.onnx")
+    code, out, err = run(capsys, "inspect", "custom.onnx")
+    assert code == 0, err
+    assert "no gradient rule for com.acme::Swish: 1 node, first 'Relu_1'" in out
 
 
 def test_methods_lists_the_registry(capsys):

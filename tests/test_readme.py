@@ -42,7 +42,7 @@ def test_the_library_examples_run_and_the_last_one_alone(folder):
     together = [b["code"] for b in BLOCKS if b["language"] == "python" and not b["mark"]]
     [alone] = [b["code"] for b in BLOCKS if b["mark"]]
     assert len(together) == 2
-    checks = "\nassert e.label(0) == 'Egyptian cat' and e.saliency.shape == (1, 7, 7) and len(both) == 2"
+    checks = "\nassert e.top(1)[0][0][1] == 'Egyptian cat' and e.saliency.shape == (1, 7, 7) and len(both) == 2"
     python("\n".join(together) + checks, folder)
     assert len(list((folder / "out").iterdir())) >= 4
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 import onnx
 import onnx_ir as ir
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import inferred
+from cam_onnx.autodiff.val import Val
 
 __all__ = ["append", "info"]
 
@@ -59,9 +60,7 @@ def needed(nodes: Sequence[ir.Node], names: set[str]) -> list[ir.Node]:
     return kept[::-1]
 
 
-def info(
-    name: str, dtype: ir.DataType, dims: Iterable[int | str | None] | None = None
-) -> onnx.ValueInfoProto:
+def info(name: str, dtype: ir.DataType, dims: Iterable[int | str | None] | None = None) -> onnx.ValueInfoProto:
     """Return the type of an added input or output; without `dims` its shape is inferred."""
     value = onnx.ValueInfoProto(name=name)
     value.type.tensor_type.elem_type = int(dtype)

@@ -16,8 +16,9 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.broadcasting import sum_to
-from cam_onnx.autodiff.emit import Emitter, UnknownRank, Val, cotangent_type
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import RULES, Rule, Table, Vjp, missing, zero
+from cam_onnx.autodiff.val import UnknownRank, Val, cotangent_type
 from cam_onnx.errors import UnsupportedOperators
 
 __all__ = ["Path", "backward", "mark"]

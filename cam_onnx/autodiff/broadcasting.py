@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.val import Val
 
 __all__ = ["sum_to"]
 

@@ -1,7 +1,6 @@
 """The emitter: ``op.Conv(x, w, group=2)`` appends a node and returns its value.
 
-Rules see `Val`, a small class of our own: arithmetic on it emits, and no process-wide hook of the graph
-library is set. Three things happen here so that no rule has to think of them:
+Three things happen here so that no rule has to think of them:
 
 - a 16-bit primal is cast to its cotangent's type where a rule reads it;
 - constants and repeated subexpressions are shared, and arithmetic on what is known at conversion (shapes,
@@ -20,108 +19,9 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.fold import FOLD, LARGEST
+from cam_onnx.autodiff.val import FLOATS, Operand, Val
 
-__all__ = ["Emitter", "Val", "cotangent_type"]
-
-_HALF = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
-_FLOATS = {
-    ir.DataType.FLOAT,
-    *_HALF,
-    ir.DataType.FLOAT8E4M3FN,
-    ir.DataType.FLOAT8E4M3FNUZ,
-    ir.DataType.FLOAT8E5M2,
-    ir.DataType.FLOAT8E5M2FNUZ,
-}
-Dims = Sequence[int | str | None]
-
-
-def cotangent_type(dtype: ir.DataType | None) -> ir.DataType | None:
-    """Return the type of a cotangent of a value of `dtype`: None where there is no derivative.
-
-    float64 for float64, float32 for every other float; an unknown type counts as float32.
-    """
-    if dtype is None or dtype == ir.DataType.UNDEFINED or dtype in _FLOATS:
-        return ir.DataType.FLOAT
-    return ir.DataType.DOUBLE if dtype == ir.DataType.DOUBLE else None
-
-
-class Val:
-    """A value inside a rule: of the graph (a primal) or emitted.
-
-    Attributes
-    ----------
-    value : onnx_ir.Value
-    known : ndarray or None
-        The content, where it is known at conversion.
-    dims : list of int, str or None
-        Primals only.
-    """
-
-    __slots__ = ("known", "op", "primal", "value")
-
-    def __init__(self, op: Emitter, value: ir.Value, known: np.ndarray | None = None, primal: bool = False) -> None:
-        self.op, self.value, self.known, self.primal = op, value, known, primal
-
-    @property
-    def name(self) -> str:
-        return self.value.name or ""
-
-    @property
-    def dtype(self) -> ir.DataType | None:
-        """The type that a rule sees: a 16-bit primal reads as its cotangent's."""
-        own = self.value.dtype
-        return cotangent_type(own) if self.primal and own in _FLOATS else own
-
-    @property
-    def dims(self) -> list[int | str | None]:
-        shape = self.value.shape
-        if shape is None:
-            raise UnknownRank(self.name)
-        return [d if isinstance(d, int) else d.value for d in shape]
-
-    @property
-    def rank(self) -> int:
-        return len(self.dims)
-
-    def __add__(self, other: Operand) -> Val:
-        return self.op.Add(self, other)
-
-    def __radd__(self, other: Operand) -> Val:
-        return self.op.Add(other, self)
-
-    def __sub__(self, other: Operand) -> Val:
-        return self.op.Sub(self, other)
-
-    def __rsub__(self, other: Operand) -> Val:
-        return self.op.Sub(other, self)
-
-    def __mul__(self, other: Operand) -> Val:
-        return self.op.Mul(self, other)
-
-    def __rmul__(self, other: Operand) -> Val:
-        return self.op.Mul(other, self)
-
-    def __truediv__(self, other: Operand) -> Val:
-        return self.op.Div(self, other)
-
-    def __rtruediv__(self, other: Operand) -> Val:
-        return self.op.Div(other, self)
-
-    def __neg__(self) -> Val:
-        return self.op.Neg(self)
-
-    def __bool__(self) -> bool:
-        raise TypeError(f"{self!r} has no truth value at conversion: use op.Where")
-
-    def __repr__(self) -> str:
-        return f"Val({self.name!r})"
-
-
-Operand = Val | float | int | Sequence[int] | np.ndarray | None
-
-
-class UnknownRank(Exception):
-    """A rule needs a rank that shape inference did not find."""
+__all__ = ["Emitter"]
 
 
 class Emitter:
@@ -179,7 +79,7 @@ class Emitter:
         known, const = None, value.const_value
         if const is not None and (const.size == 1 or (const.dtype.is_integer() and const.size <= LARGEST)):
             known = const.numpy()  # shapes, axes, bounds: never a weight
-            if value.dtype in _FLOATS:
+            if value.dtype in FLOATS:
                 known = known.astype(np.float32)
         return Val(self, value, known, primal=True)
 
@@ -295,7 +195,7 @@ class Emitter:
 
     def _read(self, op_type: str, val: Val) -> ir.Value:
         own = val.value.dtype
-        if val.primal and own in _FLOATS and own != ir.DataType.FLOAT and op_type not in ("Shape", "Size", "Cast"):
+        if val.primal and own in FLOATS and own != ir.DataType.FLOAT and op_type not in ("Shape", "Size", "Cast"):
             return self.Cast(val, to=ir.DataType.FLOAT).value
         return val.value
 
@@ -328,16 +228,23 @@ class Emitter:
         """``one_hot(i) @ W`` is ``W[i]``: Gather it."""
         if op_type not in ("MatMul", "Gemm") or vals[0] is None or vals[1] is None:
             return None
-        index, weight = self._one_hot.get(vals[0].value), vals[1]
-        if index is None or attributes.get("transA") or len(vals) > 2 or weight.rank != 2:
+        index, weight, wanted = self._one_hot.get(vals[0].value), vals[1].value, vals[1].dtype
+        if index is None or attributes.get("transA") or len(vals) > 2:
             return None
-        raw = Val(self, weight.value)  # gather first, cast the rows
-        if attributes.get("transB"):
-            rows = self.Transpose(self.Gather(raw, index, axis=1), perm=[1, 0])
-        else:
-            rows = self.Gather(raw, index, axis=0)
-        if raw.dtype != weight.dtype:
-            rows = self.Cast(rows, to=weight.dtype)
+        turned = bool(attributes.get("transB"))
+        # gather first, then cast and transpose the rows, not the weight
+        while (
+            weight.shape is None and (node := weight.producer()) is not None and node.op_type in ("Cast", "Transpose")
+        ):
+            weight, turned = node.inputs[0], turned != (node.op_type == "Transpose")  # type: ignore[assignment]
+        if weight.shape is None or len(weight.shape) != 2:
+            return None
+        raw = Val(self, weight)
+        rows = self.Gather(raw, index, axis=int(turned))
+        if raw.dtype != wanted:
+            rows = self.Cast(rows, to=wanted)
+        if turned:
+            rows = self.Transpose(rows, perm=[1, 0])
         alpha = attributes.get("alpha", 1.0)
         return rows if alpha == 1.0 else rows * alpha
 

@@ -18,7 +18,7 @@ LARGEST = 4096  # elements; larger constants are weights
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if np.issubdtype(a.dtype, np.integer):  # ONNX truncates integers
-        return (np.sign(a) * np.sign(b) * (abs(a) // abs(b))).astype(a.dtype)
+        return np.asarray(np.sign(a) * np.sign(b) * (abs(a) // abs(b)), a.dtype)
     return np.asarray(a / b)
 
 

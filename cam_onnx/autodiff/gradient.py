@@ -11,9 +11,10 @@ from cam_onnx.autodiff import rules as _rules  # noqa: F401  (fills the table)
 from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.append import append, info
 from cam_onnx.autodiff.backward import backward, mark, refuse
-from cam_onnx.autodiff.emit import Emitter, cotangent_type
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.table import RULES, Table
+from cam_onnx.autodiff.val import cotangent_type
 from cam_onnx.errors import InputError, did_you_mean
 
 __all__ = ["at_lowest_opset", "gradient"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
 
 import onnx
 import onnx.checker
@@ -16,13 +15,13 @@ import onnx.shape_inference
 import onnx.version_converter
 import onnx_ir as ir
 
-from cam_onnx import external, files, wire
-from cam_onnx.autodiff import spelling
+from cam_onnx import files, wire
 from cam_onnx.errors import InvalidModel, UnsupportedOpset
+from cam_onnx.external import External, check_external
 
 __all__ = ["Model", "ModelLike", "load"]
 
-ModelLike = "str | os.PathLike[str] | bytes | onnx.ModelProto"
+ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
 _LARGE = 1024  # bytes; shape inference needs no larger initializer
 
 
@@ -38,6 +37,8 @@ class Model:
         The view, with inferred types and shapes.
     folder : str or None
         Where external data lies.
+    external : list of External
+        Its checked entries.
     raised : dict
         What was raised, e.g. ``{"opset": [9, 13]}``.
     """
@@ -47,6 +48,7 @@ class Model:
     name: str = "the model"
     source: bytes = b""
     raised: dict[str, list[int]] = field(default_factory=dict)
+    external: list[External] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.opset = next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
@@ -86,10 +88,10 @@ class Model:
         record = {**self.raised, "opset": [self.raised.get("opset", [self.opset])[0], opset]}
         if self.proto.ir_version != raised.ir_version:
             record["ir_version"] = [self.raised.get("ir_version", [self.proto.ir_version])[0], raised.ir_version]
-        return Model(raised, self.folder, self.name, self.source, record)
+        return Model(raised, self.folder, self.name, self.source, record, self.external)
 
 
-def load(model: Any) -> Model:
+def load(model: ModelLike) -> Model:
     """Load a model from a path, bytes or a ModelProto.
 
     External data stays where it is: every entry is checked, none is read. A file of IR version below 4 is raised
@@ -111,20 +113,20 @@ def load(model: Any) -> Model:
         path = os.path.abspath(os.fspath(model))
         data, name = files.read(path, what="model"), os.fspath(model)
     wire.metadata(data, name)
-    external.check_external(data, path)
+    entries = check_external(data, path)
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError
         raise InvalidModel(f"{name}: not an ONNX model, or damaged ({error})") from error
     _check(proto, name)
-    loaded = Model(proto, os.path.dirname(path) if path else None, name, data)
+    loaded = Model(proto, os.path.dirname(path) if path else None, name, data, external=entries)
     if proto.ir_version < 4:
         fixed = onnx.ModelProto()
         fixed.CopyFrom(proto)
         _without_initializer_inputs(fixed)
         fixed.ir_version = 4
-        loaded = Model(fixed, loaded.folder, name, data, {"ir_version": [proto.ir_version, 4]})
+        loaded = Model(fixed, loaded.folder, name, data, {"ir_version": [proto.ir_version, 4]}, entries)
     return loaded
 
 
@@ -139,7 +141,9 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
     newest = onnx.defs.onnx_opset_version()
     for entry in proto.opset_import:
         if entry.domain in ("", "ai.onnx") and entry.version > newest:
-            raise UnsupportedOpset(f"{name}: opset {entry.version}, the installed onnx knows up to {newest}: upgrade onnx")
+            raise UnsupportedOpset(
+                f"{name}: opset {entry.version}, the installed onnx knows up to {newest}: upgrade onnx"
+            )
     known = {i.name for i in proto.graph.input} | {i.name for i in proto.graph.initializer} | {""}
     known |= {i.values.name for i in proto.graph.sparse_initializer}
     for index, node in enumerate(proto.graph.node):

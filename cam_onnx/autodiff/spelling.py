@@ -19,7 +19,7 @@ LOWEST = 13  # axes of Squeeze, Unsqueeze and ReduceSum are inputs, Softmax has 
 _REDUCE_18 = "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSumSquare"
 
 # operator -> (attribute, index of the input that it became, opset since which it is that input)
-_MOVED: dict[str, tuple[str, int, int]] = {name: ("axes", 1, 18) for name in _REDUCE_18.split()}
+_MOVED: dict[str, tuple[str, int, int]] = dict.fromkeys(_REDUCE_18.split(), ("axes", 1, 18))
 
 
 class NeedsOpset(Exception):

@@ -46,14 +46,14 @@ class Vjp:
 
 
 @dataclass(frozen=True)
-class missing:
+class missing:  # noqa: N801 (a word in a rule)
     """No rule was written for this input, and why; a path through it is refused in these words."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class zero:
+class zero:  # noqa: N801
     """The derivative with respect to this input is zero wherever it is defined."""
 
 

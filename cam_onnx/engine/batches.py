@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from cam_onnx.contract import Contract
-from cam_onnx.engine import Array, Engine
+from cam_onnx.engine import Array, Engine, check_feeds
 from cam_onnx.engine.evidence import Evidence, LayerEvidence, gather
 
-__all__ = ["chunks", "join", "pick", "run"]
+__all__ = ["Cut", "chunks", "join", "pick", "run", "run_head"]
 
 LARGEST = 16  # samples a run, where the model leaves it open
+
+
+class Cut(Protocol):
+    """What is needed of a model that is cut at its target layers (`cam_onnx.graph.head.Head`)."""
+
+    @property
+    def crossing(self) -> tuple[str, ...]:
+        """Names of the values that cross the cut."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether they may be repeated along the batch."""
+
+    @property
+    def contract(self) -> Contract:
+        """Of the head."""
 
 
 def run(engine: Engine, contract: Contract, feeds: Mapping[str, Array], targets: Sequence[int]) -> Evidence:
@@ -91,3 +107,30 @@ def pick(evidence: Evidence, samples: Sequence[int]) -> Evidence:
         score=evidence.score[rows],
         layers={n: LayerEvidence(v.activations[rows], v.gradients[rows]) for n, v in evidence.layers.items()},
     )
+
+
+def run_head(
+    trunk: Engine, head: Engine, cut: Cut, feeds: Mapping[str, Array], wanted: Sequence[Sequence[int]]
+) -> Evidence:
+    """Return the evidence of several targets per sample: one pass of the trunk, and the head once per target.
+
+    Where the values that cross the cut have the batch axis they are repeated along it; else (a fixed batch) the
+    head runs once for every first target, once for every second one, and so on.
+    """
+    parts = [
+        (trunk.run(check_feeds(trunk, part), cut.crossing), count) for part, count in chunks(trunk, feeds, len(wanted))
+    ]
+    if cut.repeats:
+        owner = [i for i, group in enumerate(wanted) for _ in group]
+        crossing = {name: np.concatenate([part[name][:count] for part, count in parts])[owner] for name in cut.crossing}
+        return run(head, cut.contract, crossing, [target for group in wanted for target in group])
+    runs = []
+    for k in range(max(map(len, wanted))):
+        column, found = [group[min(k, len(group) - 1)] for group in wanted], []
+        for part, count in parts:
+            mine, column = column[:count], column[count:]
+            size = 1 if cut.contract.single else len(part[cut.crossing[0]])
+            evidence = gather(head, cut.contract, part, mine + mine[-1:] * (size - count))
+            found.append(pick(evidence, range(count)))
+        runs.append(join(found))
+    return join([pick(runs[k], [i]) for i, group in enumerate(wanted) for k in range(len(group))])

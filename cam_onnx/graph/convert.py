@@ -15,6 +15,7 @@ from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import ContractError, InputError
+from cam_onnx.external import External
 from cam_onnx.graph.locate import find_layers, find_score, picture_input
 from cam_onnx.graph.rewrite import rewrite
 from cam_onnx.graph.save import save
@@ -38,20 +39,21 @@ class Converted:
     model : onnx.ModelProto
         External data entries still point to the original's files.
     contract : Contract
-    folder : str or None
-        Where these files lie.
+    external : list of External
+        These entries, checked, with their files.
     notes : list of str
         What its user should know, a line each.
     """
 
     model: onnx.ModelProto
     contract: Contract
-    folder: str | None = None
+    external: list[External] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes; the same model and arguments give the same bytes."""
-        return self.model.SerializeToString(deterministic=True)
+        data: bytes = self.model.SerializeToString(deterministic=True)
+        return data
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the file, and ``<path>.data`` beside it if the original has external data.
@@ -66,7 +68,7 @@ class Converted:
         WriteFailed
             Nothing was written, or what was there before is intact.
         """
-        save(self.model, self.folder, path)
+        save(self.model, self.external, path)
         return os.fspath(path)
 
 
@@ -143,7 +145,7 @@ def convert(
     for layer in contract.layers:
         chosen.check(layer.head, layer.name)
     proto.metadata_props.add(key=KEY, value=contract.to_json())
-    return Converted(proto, contract, loaded.folder, _notes(prepared, contract))
+    return Converted(proto, contract, loaded.external, _notes(prepared, contract))
 
 
 def _notes(model: Model, contract: Contract) -> list[str]:

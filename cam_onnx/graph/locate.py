@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from cam_onnx.autodiff.backward import Path, mark
-from cam_onnx.autodiff.emit import cotangent_type
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
+from cam_onnx.autodiff.val import cotangent_type
 from cam_onnx.contract import Axes
 from cam_onnx.errors import InputError, LayerNotFound, ScoreNotFound, did_you_mean, shown
 from cam_onnx.graph.roles import Roles, axes_of, follow, has_extent
 
-__all__ = ["Place", "Score", "candidates", "find_layers", "find_score", "picture_input"]
+__all__ = ["Place", "Score", "candidates", "fed", "find_layers", "find_score", "picture_input"]
 
 _FINAL = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": ""}
 _TRANSPARENT = {"Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
@@ -47,14 +47,14 @@ class Place:
     axes: Axes
 
 
-def inputs(model: Model) -> list[ir.Value]:
+def fed(model: Model) -> list[ir.Value]:
     """Return the inputs that a caller feeds (initializers of the same name are not)."""
     return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
 
 
 def picture_input(model: Model) -> ir.Value | None:
     """Return the input that a picture goes to: the first of rank 4, else of rank 3 or more, else the only one."""
-    found = inputs(model)
+    found = fed(model)
     for rank in (4, 5, 3):
         for value in found:
             if value.shape is not None and len(value.shape) == rank:
@@ -92,7 +92,8 @@ def find_score(model: Model, name: str | None) -> Score:
 
 
 def _typed(value: ir.Value) -> str:
-    shape = "?" if value.shape is None else "x".join(str(d) if isinstance(d, int) else d.value or "?" for d in value.shape)
+    dims = [] if value.shape is None else [str(d) if isinstance(d, int) else d.value or "?" for d in value.shape]
+    shape = "of unknown rank" if value.shape is None else "x".join(dims) or "scalar"
     return f"{value.dtype.name.lower() if value.dtype else '?'} {shape}"
 
 
@@ -120,13 +121,13 @@ def _is_class_scores(value: ir.Value) -> bool:
 
 
 def _score(model: Model, value: ir.Value) -> Score:
-    assert value.shape is not None and value.name
+    assert value.shape is not None
+    assert value.name
     dims = [d if isinstance(d, int) else d.value for d in value.shape]
     if len(dims) == 1:
         picture = picture_input(model)
-        batch = picture.shape[0] if picture is not None and picture.shape is not None and len(picture.shape) else None
-        batch = batch if isinstance(batch, (int, type(None))) else batch.value
-        if dims[0] == batch and batch is not None:
+        batch = None if picture is None or picture.shape is None or not len(picture.shape) else picture.shape[0]
+        if batch is not None and dims[0] == (batch if isinstance(batch, int) else batch.value):
             return Score(value.name, single=False, classes=1)
         return Score(value.name, single=True, classes=dims[0] if isinstance(dims[0], int) else None)
     classes: int | None = 1
@@ -153,7 +154,7 @@ class _Ordered:
 
 
 def _on_path(model: Model, score: Score) -> _Ordered:
-    path = mark(model.graph, inputs(model), [model.values[score.name]], model.opset, RULES)
+    path = mark(model.graph, fed(model), [model.values[score.name]], model.opset, RULES)
     ordered = [y for node in path.nodes for y in node.outputs if y in path.values]
     return _Ordered(path, [y for y in ordered if y.name != score.name])
 

@@ -16,9 +16,10 @@ import onnx_ir as ir
 from cam_onnx.autodiff import rules as _rules  # noqa: F401  (fills the table)
 from cam_onnx.autodiff.append import append, info
 from cam_onnx.autodiff.backward import Path, backward, mark, refuse
-from cam_onnx.autodiff.emit import Emitter, Val, cotangent_type
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
+from cam_onnx.autodiff.val import Val, cotangent_type
 from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
 from cam_onnx.graph.fusion import cut_fusions
@@ -112,11 +113,11 @@ def _path(model: Model, score: ir.Value, layers: list[ir.Value]) -> Path:
             elif cotangent_type(layer.dtype) is None:
                 why = f"it is {layer.dtype}, which has no derivative"
             else:
-                lost = [text for text in path.lost][:4]
+                lost = path.lost[:4]
                 why = f"the derivative is lost: {'; '.join(lost)}" if lost else "no path leads from one to the other"
             raise Disconnected(
-                f"{model.name}: score {shown(score.name or '')!r} does not depend on layer {shown(layer.name or '')!r}: "
-                f"{why}. Choose a layer before the score (cam-onnx inspect lists them)"
+                f"{model.name}: score {shown(score.name)!r} does not depend on layer {shown(layer.name)!r}: {why}. "
+                "Choose a layer before the score (cam-onnx inspect lists them)"
             )
     return path
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
 
-from cam_onnx import external, files
+from cam_onnx import files
 from cam_onnx.errors import InputError, shown
+from cam_onnx.external import External
 
 __all__ = ["save"]
 
@@ -20,8 +21,8 @@ _ALIGNMENT = 4096  # of each tensor: runtimes may map them
 _CHUNK = 1 << 22
 
 
-def save(model: onnx.ModelProto, folder: str | None, path: str | os.PathLike[str]) -> None:
-    """Write `model`, whose external data lies in `folder`, to `path` (and ``<path>.data``).
+def save(model: onnx.ModelProto, entries: Sequence[External], path: str | os.PathLike[str]) -> None:
+    """Write `model`, whose checked external data is `entries`, to `path` (and ``<path>.data``).
 
     Raises
     ------
@@ -32,10 +33,8 @@ def save(model: onnx.ModelProto, folder: str | None, path: str | os.PathLike[str
     """
     path = os.fspath(path)
     files.check_writable(path)
-    data = model.SerializeToString(deterministic=True)
-    entries = external.check_external(data, os.path.join(folder, "model.onnx") if folder else None)
     if not entries:
-        files.write(path, data)
+        files.write(path, model.SerializeToString(deterministic=True))
         return
     beside = f"{path}.data"
     files.check_writable(beside)
@@ -63,7 +62,7 @@ def save(model: onnx.ModelProto, folder: str | None, path: str | os.PathLike[str
     files.write(path, moved.SerializeToString(deterministic=True))
 
 
-def _stream(entries: Sequence[external.External], offsets: Sequence[int]) -> Iterator[bytes]:
+def _stream(entries: Sequence[External], offsets: Sequence[int]) -> Iterator[bytes]:
     at = 0
     for entry, start in zip(entries, offsets, strict=True):
         yield bytes(start - at)

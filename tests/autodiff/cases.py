@@ -47,7 +47,7 @@ def exactly(*values: Any) -> Domain:
 
 
 @dataclass(frozen=True)
-class given:
+class given:  # noqa: N801 (a word in a row)
     """An integer (or bool) input that is known at run time only."""
 
     array: np.ndarray
@@ -104,6 +104,7 @@ LINEAR: dict[str, Any] = {"step": 1.0, "tol": 1e-9}
 IMAGE, KERNEL = normal(2, 4, 7, 6), normal(6, 4, 3, 3)
 WIDE = 2**31 - 1
 
+# fmt: off
 CASES = [
     # elementwise ---------------------------------------------------------------------------------------------------
     row("y = Identity(x)", x=normal(2, 3), **LINEAR),
@@ -280,3 +281,4 @@ CASES = [
     row("y = Pad<mode=\"wrap\">(x, pads)", x=normal(4, 5), pads=ints(1, 2, 2, 0), **LINEAR),
     row("y = Pad<mode=\"edge\">(x, pads, , axes)", x=normal(4, 5), pads=ints(1, 2), axes=ints(1), **LINEAR),
 ]
+# fmt: on

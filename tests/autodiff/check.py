@@ -43,7 +43,9 @@ class Trial:
 
         def typed(name: str, array: np.ndarray) -> str:
             dims = [f"{name}{i}" if self.symbolic and name == first else str(d) for i, d in enumerate(array.shape)]
-            return f"{_NAMES[array.dtype.name]}" + (f"[{','.join(dims)}]" if dims else "") + f" {name}"  # "float": a scalar
+            return (
+                f"{_NAMES[array.dtype.name]}" + (f"[{','.join(dims)}]" if dims else "") + f" {name}"
+            )  # "float": a scalar
 
         left = self.case.text.split("=", 1)[0]
         outputs = [name.strip() for name in left.split(",")]
@@ -88,9 +90,7 @@ class Trial:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return session.run(None, feeds)
 
     def forward(self, **changed: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import broadcast, defbroadcast, defvjp, each
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 

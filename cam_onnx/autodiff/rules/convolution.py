@@ -7,9 +7,10 @@ once. Stride above 1: ConvTranspose. Every attribute is spelled out: some browse
 
 from __future__ import annotations
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.windows import Windows
 from cam_onnx.autodiff.table import defvjp, missing
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -80,13 +81,16 @@ def _by_conv_transpose(op: Emitter, g: Val, w: Val, windows: Windows, group: int
     """Any stride: unfold over the padded input, then cut the padding off."""
     axes = windows.axes
     slack = windows.sizes + windows.before - (windows.counts - [1] * axes) * windows.strides - windows.span
-    known = slack.known is not None and windows.before.known is not None
-    # slack: padded positions in front of the end that no window reached (may be negative: padding behind)
-    if known and all(-s < e < t for e, s, t in zip(slack.known, windows.span, windows.strides, strict=True)):
-        pads = [*windows.before.known.tolist(), *(max(0, -int(e)) for e in slack.known)]
-        extra, cut = [max(0, int(e)) for e in slack.known], False
+    # slack: positions at the end that no window reached; negative: how far windows reach into the padding
+    front, ends = windows.before.known, slack.known
+    cut = front is None or ends is None
+    if front is not None and ends is not None:
+        cut = not all(-s < e < t for e, s, t in zip(ends, windows.span, windows.strides, strict=True))
+    if front is None or ends is None or cut:
+        pads, extra = [0] * (2 * axes), [s - 1 for s in windows.strides]
     else:
-        pads, extra, cut = [0] * (2 * axes), [s - 1 for s in windows.strides], True
+        pads = [*front.tolist(), *(max(0, -int(e)) for e in ends)]
+        extra = [max(0, int(e)) for e in ends]
     result = op.ConvTranspose(
         g,
         w,

@@ -6,8 +6,9 @@ activation into it. At a kink the choice is PyTorch's, and stands beside the rul
 
 from __future__ import annotations
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import broadcast, defvjp, defzero, missing
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import defvjp, defzero, each, missing
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -48,9 +49,7 @@ defvjp("Concat", each(concat))
 defvjp("Split", split, None, several=True)
 
 
-def slice_(
-    op: Emitter, g: Val, y: Val, x: Val, starts: Val, ends: Val, axes: Val | None, steps: Val | None
-) -> Val:
+def slice_(op: Emitter, g: Val, y: Val, x: Val, starts: Val, ends: Val, axes: Val | None, steps: Val | None) -> Val:
     """Any start, end and step: slice the positions too, and put each element back at its own."""
     if axes is None:
         count = starts.known.size if starts.known is not None else x.rank
@@ -145,9 +144,7 @@ def pad(op: Emitter, g: Val, y: Val, x: Val, pads: Val, value: Val | None, axes:
         source = op.Pad(op.Range(0, op.Squeeze(size, [0]), 1), one, mode=mode)  # where each entry was read from
         shaped = op.Reshape(source, [-1 if a == axis else 1 for a in range(x.rank)])
         whole = op.Shape(g)
-        target = op.Concat(
-            *(size if a == axis else op.Slice(whole, [a], [a + 1], [0]) for a in range(x.rank)), axis=0
-        )
+        target = op.Concat(*(size if a == axis else op.Slice(whole, [a], [a + 1], [0]) for a in range(x.rank)), axis=0)
         zeros = op.Expand(op.constant(0.0, g.dtype), target)
         g = op.ScatterElements(zeros, op.Expand(shaped, whole), g, axis=axis, reduction="add")
     return g

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cam_onnx.autodiff.broadcasting import sum_to
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import broadcast, defvjp
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import defvjp, missing
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -27,20 +28,50 @@ def inverse_deviation(op: Emitter, var: Val, epsilon: float, training_mode: int)
 
 
 def batch_norm_x(
-    op: Emitter, g: Val, y: Val, x: Val, s: Val, b: Val, mean: Val, var: Val, epsilon: float, training_mode: int, **_: object
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    s: Val,
+    b: Val,
+    mean: Val,
+    var: Val,
+    epsilon: float,
+    training_mode: int,
+    **_: object,
 ) -> Val:
     return g * per_channel(op, s * inverse_deviation(op, var, epsilon, training_mode), x)
 
 
 def batch_norm_scale(
-    op: Emitter, g: Val, y: Val, x: Val, s: Val, b: Val, mean: Val, var: Val, epsilon: float, training_mode: int, **_: object
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    s: Val,
+    b: Val,
+    mean: Val,
+    var: Val,
+    epsilon: float,
+    training_mode: int,
+    **_: object,
 ) -> Val:
     centred = x - per_channel(op, mean, x)
     return over_batch_and_space(op, g * centred, x) * inverse_deviation(op, var, epsilon, training_mode)
 
 
 def batch_norm_mean(
-    op: Emitter, g: Val, y: Val, x: Val, s: Val, b: Val, mean: Val, var: Val, epsilon: float, training_mode: int, **_: object
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    s: Val,
+    b: Val,
+    mean: Val,
+    var: Val,
+    epsilon: float,
+    training_mode: int,
+    **_: object,
 ) -> Val:
     return -over_batch_and_space(op, g, x) * s * inverse_deviation(op, var, epsilon, training_mode)
 

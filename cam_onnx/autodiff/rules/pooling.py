@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.layout import pad_or_cut
 from cam_onnx.autodiff.rules.windows import Windows
 from cam_onnx.autodiff.table import defvjp
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -118,7 +119,7 @@ def average_pool(
     share = g
     for axis in range(windows.axes):
         share = share / op.Cast(_counted(op, windows, axis, bool(count_include_pad)), to=g.dtype)
-    shares = {tap: share for tap in windows.taps()}
+    shares = dict.fromkeys(windows.taps(), share)
     return pad_or_cut(op, fold(op, shares, size, windows), -edges)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import defvjp, defzero
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -20,15 +21,11 @@ def spread(op: Emitter, g: Val, x: Val, axes: Val | None, keepdims: int, noop: i
     return op.Expand(g, op.shape(x))
 
 
-def reduce_sum(
-    op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int
-) -> Val:
+def reduce_sum(op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int) -> Val:
     return spread(op, g, x, axes, keepdims, noop_with_empty_axes)
 
 
-def reduce_mean(
-    op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int
-) -> Val:
+def reduce_mean(op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int) -> Val:
     count = op.ReduceProd(reduced_sizes(op, x, axes, noop_with_empty_axes), keepdims=0)
     return spread(op, g / op.Cast(count, to=g.dtype), x, axes, keepdims, noop_with_empty_axes)
 

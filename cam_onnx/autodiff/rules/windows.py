@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cam_onnx.autodiff.emit import Emitter, Val
+from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.val import Val
 
 __all__ = ["Windows"]
 

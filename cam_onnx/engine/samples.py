@@ -1,0 +1,114 @@
+"""The samples of one call: pictures or tensors, as feeds and as what is needed to draw over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cam_onnx.contract import Contract, Preprocess
+from cam_onnx.engine import Array, Tensor, preprocess
+from cam_onnx.errors import InputError, shown
+from cam_onnx.render import image
+
+__all__ = ["Samples", "from_inputs", "from_pictures"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples.
+
+    Attributes
+    ----------
+    feeds : dict of arrays
+    count : int
+        N.
+    names : list of str
+        For file names.
+    pictures : list of (array (H, W, 3) or None)
+    boxes : list of (tuple or None)
+        The rectangle of each picture that the network sees.
+    sizes : list of (tuple or None)
+        Over which each map is drawn: the picture's, or the network input's; None: the layer's own.
+    notes : list of str
+    """
+
+    feeds: dict[str, Array]
+    count: int
+    names: list[str]
+    pictures: list[Array | None]
+    boxes: list[Any]
+    sizes: list[tuple[int, ...] | None]
+    notes: list[str] = field(default_factory=list)
+
+
+def from_pictures(images: Any, settings: Preprocess | None, tensor: Tensor | None) -> Samples:
+    """Load and prepare a picture or a list of them.
+
+    Raises
+    ------
+    InputError
+        Not a picture, or pictures of different sizes for a model that takes any.
+    """
+    if settings is None or tensor is None:
+        raise InputError("this model has no input that a picture fits: give its tensors by inputs=")
+    sources = list(images) if isinstance(images, (list, tuple)) else [images]
+    if not sources:
+        raise InputError("no pictures: the list is empty")
+    notes: list[str] = []
+    pictures, tensors, boxes = [], [], []
+    for source in sources:
+        if isinstance(source, (str, os.PathLike, bytes)):
+            loaded = image.load(source)
+            pixels = loaded.pixels
+            notes += [f"{shown(loaded.name)}: {note}" for note in loaded.notes]
+        else:
+            pixels = image.as_picture(source)
+        prepared, box = preprocess.apply(settings, pixels)
+        pictures.append(pixels)
+        tensors.append(prepared)
+        boxes.append(box)
+    if len({t.shape for t in tensors}) > 1:
+        raise InputError(
+            "pictures of different sizes do not fit into one batch, and this model takes any size: set size in "
+            "preprocess="
+        )
+    return Samples(
+        feeds={tensor.name: np.concatenate(tensors)},
+        count=len(sources),
+        names=[_stem(source, i) for i, source in enumerate(sources)],
+        pictures=list(pictures),
+        boxes=boxes,
+        sizes=[p.shape[:2] for p in pictures],
+        notes=notes,
+    )
+
+
+def from_inputs(inputs: Mapping[str, Any], contract: Contract) -> Samples:
+    """Take tensors that the caller has prepared; they are checked when they are run."""
+    feeds = {name: np.asarray(value) for name, value in inputs.items()}
+    image_name = contract.roles.get("image", "")
+    first = feeds.get(image_name, next(iter(feeds.values()), None))
+    count = 1 if contract.single or first is None or not first.ndim else len(first)
+    size: tuple[int, ...] | None = None
+    if image_name in feeds and feeds[image_name].ndim == len(contract.layers[0].axes.spatial) + 2:
+        last = contract.preprocess is not None and contract.preprocess.layout == "NHWC"
+        size = feeds[image_name].shape[1:-1] if last else feeds[image_name].shape[2:]
+    return Samples(
+        feeds=feeds,
+        count=count,
+        names=[f"sample{i}" for i in range(count)],
+        pictures=[None] * count,
+        boxes=[None] * count,
+        sizes=[size] * count,
+    )
+
+
+def _stem(source: Any, index: int) -> str:
+    """Return a file name stem for a picture: its path's, else the sample's number."""
+    if isinstance(source, (str, os.PathLike)) and os.fspath(source) != "-":
+        return os.path.splitext(os.path.basename(os.fspath(source)))[0] or f"sample{index}"
+    return f"sample{index}"

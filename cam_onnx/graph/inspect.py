@@ -1,0 +1,126 @@
+"""What a model is and what can be explained in it: found, not guessed at, and nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import onnx_ir as ir
+
+from cam_onnx.autodiff import spelling
+from cam_onnx.autodiff.backward import mark
+from cam_onnx.autodiff.model import ModelLike, load
+from cam_onnx.autodiff.table import RULES
+from cam_onnx.contract import KEY, Contract
+from cam_onnx.errors import CamOnnxError
+from cam_onnx.graph.locate import candidates, fed, find_layers, find_score
+
+__all__ = ["Described", "Report", "inspect"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Described:
+    """A value: its name, its type, its shape (names for symbolic dimensions) and the operator that gives it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+    op_type: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `inspect` found.
+
+    Attributes
+    ----------
+    opset, ir_version : int
+    inputs, outputs : tuple of Described
+    converted : bool
+        Whether the file has a contract already.
+    score : str or None
+        The value that is explained by default; None: `problems` says why.
+    layer : str or None
+        The default target layer.
+    candidates : tuple of Described
+        Values with spatial extent on the way to the score, in the order of the graph.
+    unsupported : tuple of str
+        Operators on the way from the input that have no gradient rule, with counts and the first node.
+    problems : tuple of str
+        What keeps the model from being converted without options, a line each.
+    """
+
+    opset: int
+    ir_version: int
+    inputs: tuple[Described, ...]
+    outputs: tuple[Described, ...]
+    converted: bool
+    score: str | None
+    layer: str | None
+    candidates: tuple[Described, ...]
+    unsupported: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def inspect(model: ModelLike, score: str | None = None) -> Report:
+    """Describe a model.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+    score : str, optional
+        See `cam_onnx.convert`.
+
+    Raises
+    ------
+    InvalidModel
+        The file is not a usable model. What only keeps it from being explained stands in the report.
+    """
+    loaded = load(model)
+    converted = next((entry.value for entry in loaded.proto.metadata_props if entry.key == KEY), None)
+    if converted is not None and score is None:
+        score = Contract.from_json(converted, loaded.name).score
+    problems: list[str] = []
+
+    def attempt(find: Callable[[], T]) -> T | None:
+        try:
+            return find()
+        except CamOnnxError as error:
+            problems.append(str(error))
+            return None
+
+    prepared = loaded
+    if loaded.opset < spelling.LOWEST:
+        prepared = attempt(lambda: loaded.raise_to(spelling.LOWEST)) or loaded
+    found = attempt(lambda: find_score(prepared, score))
+    places, unsupported, layer = [], [], None
+    if found is not None:
+        places = candidates(prepared, found)
+        default = attempt(lambda: find_layers(prepared, None, found))
+        layer = default[0].name if default else None
+        path = mark(prepared.graph, fed(prepared), [prepared.values[found.name]], prepared.opset, RULES)
+        for name, nodes in sorted(path.refused.items()):
+            count = f"{len(nodes)} node{'s'[: len(nodes) > 1]}"
+            unsupported.append(f"{name}: {count}, first {nodes[-1].name or nodes[-1].outputs[0].name!r}")
+    return Report(
+        opset=loaded.opset,
+        ir_version=loaded.proto.ir_version,
+        inputs=tuple(_described(value) for value in fed(loaded)),
+        outputs=tuple(_described(value) for value in loaded.graph.outputs),
+        converted=converted is not None,
+        score=None if found is None else found.name,
+        layer=layer,
+        candidates=tuple(_described(prepared.values[place.name]) for place in places),
+        unsupported=tuple(unsupported),
+        problems=tuple(problems),
+    )
+
+
+def _described(value: ir.Value) -> Described:
+    dims = None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    dtype = "" if value.dtype is None else str(value.dtype.name).lower()
+    producer = value.producer()
+    return Described(value.name or "", dtype, dims, "" if producer is None else producer.op_type)
