@@ -221,8 +221,11 @@ def _print(result: dict[str, Any], first: bool) -> None:
     target = result["target"]
     rows = [(entry["name"], entry["index"], entry["probability"]) for entry in result["top"]]
     printing.line()
-    printing.table(["class", "index", "probability"], rows, result["picture"])
-    printing.line(f"explained: {target['name']} ({target['index']}), score {target['score']:.3f}")
+    what = "value" if target["probability"] is None else "probability"  # a single output has none
+    printing.table(["class", "index", what], rows, result["picture"])
+    known = target["name"] != str(target["index"])
+    explained = f"{target['name']} ({target['index']})" if known else f"class {target['index']}"
+    printing.line(f"explained: {explained}, score {target['score']:.3f}")
     printing.line(f"layer: {', '.join(result['layers'])}; method: {result['method']}; {_times(seconds)}")
     printing.line(f"wrote: {', '.join(result['files'])}")
 

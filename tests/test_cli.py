@@ -149,6 +149,14 @@ def test_several_targets_of_one_picture(here, capsys):
     assert out.count("explained: ") == 3
 
 
+def test_a_single_output_has_a_value_and_no_probability(capsys):
+    onnx.save(BUILDERS["regression"](), "age.onnx")
+    code, out, err = run(capsys, "explain", "age.onnx", CAT)
+    assert code == 0, err
+    assert "probability" not in out
+    assert "explained: class 0, score" in out
+
+
 def test_preprocessing_options_change_single_fields(here, capsys):
     (here / "pre.json").write_text('{"size": [16, 16], "mean": [10], "scale": 2}')
     arguments = ["explain", "m", "p", "--preprocess", "pre.json", "--mean", "1,2,3", "--size", "32"]

@@ -18,7 +18,7 @@ from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.broadcasting import sum_to
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import RULES, Rule, Table, Vjp, missing, zero
-from cam_onnx.autodiff.val import UnknownRank, Val, cotangent_type
+from cam_onnx.autodiff.val import Refused, Val, cotangent_type
 from cam_onnx.errors import UnsupportedOperators
 
 __all__ = ["Path", "backward", "mark"]
@@ -206,11 +206,9 @@ def _apply(op: Emitter, table: Table, node: ir.Node, index: int, gs: list[Val | 
             result = sum_to(op, result, ys[0].dims, op.primal(x))
     except spelling.NeedsOpset:
         raise
-    except UnknownRank as error:
+    except Refused as error:
         raise UnsupportedOperators(
-            f"{node.op_type} {label(node)!r}: its gradient needs the rank of {str(error)!r}, which shape inference "
-            "did not find; export with static ranks or run onnx's shape inference",
-            {node.op_type: [label(node)]},
+            f"{node.op_type} {label(node)!r} has no gradient rule for this case: {error}", {node.op_type: [label(node)]}
         ) from error
     except Exception as error:
         error.add_note(f"in the gradient of {node.op_type} {label(node)!r} with respect to input {index} ({x.name!r})")

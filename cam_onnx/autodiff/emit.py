@@ -18,7 +18,7 @@ import onnx.defs
 import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
-from cam_onnx.autodiff.fold import FOLD, LARGEST
+from cam_onnx.autodiff.fold import FEW, FOLD, LARGEST
 from cam_onnx.autodiff.val import FLOATS, Operand, Val
 
 __all__ = ["Emitter"]
@@ -77,8 +77,8 @@ class Emitter:
     def primal(self, value: ir.Value) -> Val:
         """Wrap a value of the graph for a rule."""
         known, const = None, value.const_value
-        if const is not None and (const.size == 1 or (const.dtype.is_integer() and const.size <= LARGEST)):
-            known = const.numpy()  # shapes, axes, bounds: never a weight
+        if const is not None and (const.size <= FEW or (const.dtype.is_integer() and const.size <= LARGEST)):
+            known = const.numpy()  # shapes, axes, bounds, scales: hardly ever a weight
             if value.dtype in FLOATS:
                 known = known.astype(np.float32)
         return Val(self, value, known, primal=True)

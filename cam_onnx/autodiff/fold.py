@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["FOLD", "LARGEST"]
+__all__ = ["FEW", "FOLD", "LARGEST"]
 
-LARGEST = 4096  # elements; larger constants are weights
+FEW, LARGEST = 8, 4096  # elements; of floats, of integers: larger constants are weights
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -57,6 +57,9 @@ FOLD: dict[str, Callable[..., Any]] = {
     "Mul": np.multiply,
     "Div": _divide,
     "Neg": np.negative,
+    "Abs": np.abs,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
     "Max": lambda *xs: np.maximum.reduce(np.broadcast_arrays(*xs)),
     "Min": lambda *xs: np.minimum.reduce(np.broadcast_arrays(*xs)),
     "Equal": np.equal,

@@ -11,7 +11,7 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from cam_onnx.autodiff.emit import Emitter
 
-__all__ = ["FLOATS", "Operand", "UnknownRank", "Val", "cotangent_type"]
+__all__ = ["FLOATS", "Operand", "Refused", "UnknownRank", "Val", "cotangent_type"]
 
 _HALF = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 FLOATS = {
@@ -109,5 +109,12 @@ class Val:
 Operand = Val | float | int | Sequence[int] | np.ndarray | None
 
 
-class UnknownRank(Exception):
+class Refused(Exception):
+    """A rule declines a node: the message says which case it does not cover."""
+
+
+class UnknownRank(Refused):
     """A rule needs a rank that shape inference did not find."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"needs the rank of {name!r}, which shape inference did not find")

@@ -111,6 +111,12 @@ def _before_activation(output: ir.Value) -> tuple[ir.Value, str]:
         value = node.inputs[0]
         if node.op_type in _FINAL:
             found, activation = value, _FINAL[node.op_type]
+    # the version converter puts a Flatten of what is flat before an old Softmax: the user's own value is meant
+    while (node := found.producer()) is not None and node.op_type in ("Flatten", "Identity"):
+        x = node.inputs[0]
+        if x is None or found is output or x.shape is None or x.shape != found.shape:
+            break
+        found = x
     return found, activation
 
 

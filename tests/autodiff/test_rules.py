@@ -50,6 +50,8 @@ def test_onnxruntime_computes_the_same_gradient_in_float32(case: Case):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gradient_graph_passes_the_full_check_and_keeps_its_opset(case: Case):
     trial = Trial(case, dtype="float32")
+    if case.op_type == "GroupNormalization" and case.opset < 21:
+        pytest.skip("the checker refuses the original: GroupNormalization of opset 18 is deprecated")
     onnx.checker.check_model(trial.gradient, full_check=True)
     if "raised" not in case.why and case.opset >= 16:
         assert trial.gradient.opset_import[0].version == case.opset
@@ -77,7 +79,7 @@ def mutations(rule: Rule, index: int) -> dict[str, Table]:
         changed = Vjp(mutant, entry.broadcast, entry.each)
         table = Table(RULES)
         entries = [changed if i == index else e for i, e in enumerate(rule.entries)]
-        table.defvjp(rule.op_type, *entries, several=rule.several)
+        table.defvjp(rule.op_type, *entries, several=rule.several, before=rule.before)
         return table
 
     first = 4 if entry.each else 3
@@ -95,7 +97,10 @@ def mutations(rule: Rule, index: int) -> dict[str, Table]:
     }
 
 
-SYMMETRIC = {("Clip", 2): "high < x or high < low: x and low play the same part"}
+SYMMETRIC = {
+    ("Clip", 2): "high < x or high < low: x and low play the same part",
+    ("GroupNormalization", 2): "before 21 only the rank of x is read, and a group's sum is the same in any order",
+}
 
 
 def inputs_with_a_rule() -> list[tuple[Rule, int]]:
@@ -104,11 +109,13 @@ def inputs_with_a_rule() -> list[tuple[Rule, int]]:
 
 @pytest.mark.parametrize(("rule", "index"), inputs_with_a_rule(), ids=lambda v: getattr(v, "op_type", str(v)))
 def test_every_mutation_of_a_rule_makes_a_row_fail(rule: Rule, index: int):
-    rows = [case for case in CASES if case.op_type == rule.op_type and not case.reference]
+    rows = [case for case in CASES if case.op_type == rule.op_type and rule is RULES.find(rule.op_type, case.opset)]
+    rows.sort(key=lambda case: bool(case.reference))
     for kind, table in mutations(rule, index).items():
         changed = caught = False
         for case in rows:
-            plain, mutant = Trial(case), Trial(case, table=table)
+            dtype = "float32" if case.reference else "float64"
+            plain, mutant = Trial(case, dtype), Trial(case, dtype, table=table)
             try:
                 if mutant.gradient == plain.gradient:
                     continue  # the mutation changes nothing here: a symmetric rule, an input that is not there

@@ -7,20 +7,24 @@ from cam_onnx.autodiff.rules import (
     arithmetic,
     convolution,
     elementwise,
+    indexing,
     layout,
     linear,
     normalization,
     pooling,
     reduction,
+    resize,
 )
 
 __all__ = [
     "arithmetic",
     "convolution",
     "elementwise",
+    "indexing",
     "layout",
     "linear",
     "normalization",
     "pooling",
     "reduction",
+    "resize",
 ]

@@ -16,6 +16,30 @@ defvjp("Sum", each(lambda op, i, g, y, *xs: g, broadcast=True))
 defvjp("Expand", broadcast(lambda op, g, y, x, shape: g), None)
 
 
+def extreme(op: Emitter, i: int, g: Val, y: Val, *xs: Val) -> Val:
+    """Max and Min. Ties share evenly, as PyTorch's maximum."""
+    if len(xs) == 1:
+        return g
+    hits = [op.Cast(op.Equal(x, y), to=g.dtype) for x in xs]
+    total = hits[0]
+    for hit in hits[1:]:
+        total = total + hit
+    return g * hits[i] / total
+
+
+defvjp("Max", each(extreme, broadcast=True))
+defvjp("Min", each(extreme, broadcast=True))
+defvjp("Mean", each(lambda op, i, g, y, *xs: g / float(len(xs)), broadcast=True))
+defbroadcast(
+    "Where", None, lambda op, g, y, c, a, b: op.Where(c, g, 0.0), lambda op, g, y, c, a, b: op.Where(c, 0.0, g)
+)
+defbroadcast(
+    "PRelu",
+    lambda op, g, y, x, slope: op.Where(op.Greater(x, 0.0), g, g * slope),  # at 0: the slope
+    lambda op, g, y, x, slope: op.Where(op.Greater(x, 0.0), 0.0, g * x),
+)
+
+
 def pow_base(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
     b = op.Cast(b, to=a.dtype)
     # x^0 is constant: without the mask its slope at 0 would be 0 * infinity

@@ -8,9 +8,10 @@ once. Stride above 1: ConvTranspose. Every attribute is spelled out: some browse
 from __future__ import annotations
 
 from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.rules.layout import pad_or_cut
 from cam_onnx.autodiff.rules.windows import Windows
 from cam_onnx.autodiff.table import defvjp, missing
-from cam_onnx.autodiff.val import Val
+from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
@@ -31,7 +32,7 @@ def conv_x(
 ) -> Val:
     kernel = kernel_shape or [int(d) for d in w.dims[2:] if isinstance(d, int)]
     if len(kernel) != w.rank - 2:
-        raise NotImplementedError("Conv whose kernel size is known at run time only")
+        raise Refused("a kernel size that is known at run time only")
     windows = Windows.of(op, x, y, kernel, strides, dilations, pads, auto_pad)
     if all(s == 1 for s in windows.strides) and windows.before.known is not None and windows.after.known is not None:
         ends = [s - 1 for s in windows.span]
@@ -63,7 +64,7 @@ def _turned(op: Emitter, w: Val, axes: int, group: int) -> Val:
     else:
         m, c, *kernel = w.dims
         if not (isinstance(m, int) and isinstance(c, int)):
-            raise NotImplementedError("grouped Conv whose channel count is known at run time only")
+            raise Refused("groups with a channel count that is known at run time only")
         if m == group and c == 1:  # depthwise: nothing to transpose
             turned = w
         else:
@@ -112,3 +113,57 @@ def conv_b(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val, **_: object) -> 
 
 
 defvjp("Conv", conv_x, missing("with respect to the kernel"), conv_b)
+
+
+def conv_transpose_x(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    w: Val,
+    b: Val | None,
+    auto_pad: str,
+    dilations: list[int] | None,
+    group: int,
+    kernel_shape: list[int] | None,
+    output_padding: list[int] | None,
+    output_shape: list[int] | None,
+    pads: list[int] | None,
+    strides: list[int] | None,
+) -> Val:
+    """The convolution that ConvTranspose is the transpose of, on what the padding leaves of its input."""
+    kernel = kernel_shape or [int(d) for d in w.dims[2:] if isinstance(d, int)]
+    if len(kernel) != w.rank - 2:
+        raise Refused("a kernel size that is known at run time only")
+    axes = len(kernel)
+    strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
+    span = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+    full = (op.shape(x, 2) - [1] * axes) * strides + span  # without padding and output_padding
+    if auto_pad == "NOTSET" and not output_shape:
+        front = op.constant(list(pads[:axes]) if pads else [0] * axes)
+    elif auto_pad == "VALID":
+        front = op.constant([0] * axes)
+    else:  # the output's size is given, the padding follows
+        total = op.Max(full + list(output_padding or [0] * axes) - op.shape(y, 2), [0] * axes)
+        half = total / ([2] * axes)
+        front = half if auto_pad == "SAME_UPPER" else total - half
+    edges = op.Concat([0, 0], front, [0, 0], full - op.shape(y, 2) - front, axis=0)
+    inside = edges.known is not None and (edges.known >= 0).all()
+    spelled = [0] * (2 * axes)
+    if inside and edges.known is not None:
+        spelled = [*edges.known[2 : 2 + axes].tolist(), *edges.known[4 + axes :].tolist()]
+    else:
+        g = pad_or_cut(op, g, edges)
+    return op.Conv(
+        g,
+        w,
+        auto_pad="NOTSET",
+        dilations=dilations,
+        group=group,
+        kernel_shape=kernel,
+        pads=spelled,
+        strides=strides,
+    )
+
+
+defvjp("ConvTranspose", conv_transpose_x, missing("with respect to the kernel"), conv_b)

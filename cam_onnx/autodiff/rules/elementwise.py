@@ -6,9 +6,11 @@ activation into it. At a kink the choice is PyTorch's, and stands beside the rul
 
 from __future__ import annotations
 
+import math
+
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import broadcast, defvjp, defzero, missing
-from cam_onnx.autodiff.val import Val
+from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
@@ -22,6 +24,14 @@ defvjp("Relu", lambda op, g, y, x: where(op, op.Greater(y, 0.0), g))  # at 0: 0
 defvjp("Sigmoid", lambda op, g, y, x: g * y * (1.0 - y))
 defvjp("Tanh", lambda op, g, y, x: g * (1.0 - y * y))
 defvjp("Exp", lambda op, g, y, x: g * y)
+defvjp("Log", lambda op, g, y, x: g / x)
+defvjp("Abs", lambda op, g, y, x: g * op.Sign(x))  # at 0: 0
+defvjp("Sin", lambda op, g, y, x: g * op.Cos(x))
+defvjp("Cos", lambda op, g, y, x: -g * op.Sin(x))
+defvjp("Reciprocal", lambda op, g, y, x: -g * y * y)
+defvjp("Erf", lambda op, g, y, x: g * op.Exp(-x * x) * (2.0 / math.sqrt(math.pi)))
+defvjp("Softplus", lambda op, g, y, x: g * op.Sigmoid(x))  # 1 - exp(-y) would lose small slopes
+defvjp("Softsign", lambda op, g, y, x: square(g, 1.0 - op.Abs(y)))
 defvjp("HardSigmoid", lambda op, g, y, x, alpha, **_: where(op, between(op, 0.0, y, 1.0), g * alpha))  # at both: 0
 
 
@@ -35,6 +45,11 @@ def between(op: Emitter, low: Val | float, y: Val, high: Val | float) -> Val:
     return op.And(op.Greater(y, low), op.Less(y, high))
 
 
+def square(g: Val, factor: Val) -> Val:
+    """Return `g` times the square of `factor`."""
+    return g * factor * factor
+
+
 def sqrt(op: Emitter, g: Val, y: Val, x: Val) -> Val:
     # at 0 the slope is infinite: 0 keeps 0 * infinity = NaN out of everything in front of it
     return op.Where(op.Greater(y, 0.0), g / (2.0 * y), 0.0)
@@ -43,6 +58,36 @@ def sqrt(op: Emitter, g: Val, y: Val, x: Val) -> Val:
 def leaky_relu(op: Emitter, g: Val, y: Val, x: Val, alpha: float) -> Val:
     sign = y if alpha >= 0 else x  # y and x have one sign unless alpha turns it
     return op.Where(op.Greater(sign, 0.0), g, g * alpha)  # at 0: alpha
+
+
+# Exponential linear units: y and x have one sign as long as the constants are positive.
+
+
+def elu(op: Emitter, g: Val, y: Val, x: Val, alpha: float) -> Val:
+    return op.Where(op.Greater(y if alpha >= 0 else x, 0.0), g, g * (y + alpha))
+
+
+def selu(op: Emitter, g: Val, y: Val, x: Val, alpha: float, gamma: float) -> Val:
+    sign = y if alpha >= 0 and gamma > 0 else x
+    return op.Where(op.Greater(sign, 0.0), g * gamma, g * (y + alpha * gamma))
+
+
+def celu(op: Emitter, g: Val, y: Val, x: Val, alpha: float) -> Val:
+    return op.Where(op.Greater(y if alpha > 0 else x, 0.0), g, g * (y / alpha + 1.0))
+
+
+def mish(op: Emitter, g: Val, y: Val, x: Val) -> Val:
+    t = op.Tanh(op.Softplus(x))
+    return g * (t + x * (1.0 - t * t) * op.Sigmoid(x))
+
+
+def gelu(op: Emitter, g: Val, y: Val, x: Val, approximate: str) -> Val:
+    if approximate == "none":
+        density = op.Exp(x * x * -0.5) / math.sqrt(2 * math.pi)
+        return g * (0.5 * (1.0 + op.Erf(x / math.sqrt(2))) + x * density)
+    c, cubic = math.sqrt(2 / math.pi), 0.044715
+    t = op.Tanh(c * x * (1.0 + cubic * x * x))
+    return g * 0.5 * (1.0 + t + x * (1.0 - t * t) * c * (1.0 + 3 * cubic * x * x))
 
 
 def hard_swish(op: Emitter, g: Val, y: Val, x: Val) -> Val:
@@ -70,11 +115,16 @@ def clip_high(op: Emitter, g: Val, y: Val, x: Val, low: Val | None, high: Val) -
 def dropout(op: Emitter, g: Val, y: Val, x: Val, ratio: Val | None, training_mode: Val | None, **_: object) -> Val:
     if training_mode is None or (training_mode.known is not None and not training_mode.known.any()):
         return g
-    raise NotImplementedError("Dropout in training mode is random: export the model in inference mode")
+    raise Refused("training mode is random; export the model in inference mode")
 
 
 defvjp("Sqrt", sqrt)
 defvjp("LeakyRelu", leaky_relu)
+defvjp("Elu", elu)
+defvjp("Selu", selu)
+defvjp("Celu", celu)
+defvjp("Mish", mish)
+defvjp("Gelu", gelu)
 defvjp("HardSwish", hard_swish)
 defvjp("Clip", clip, broadcast(clip_low), broadcast(clip_high))
 defvjp("Dropout", dropout, missing("with respect to the ratio"), None)

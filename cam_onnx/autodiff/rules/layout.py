@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import defvjp, defzero, each, missing
-from cam_onnx.autodiff.val import Val
+from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
@@ -57,7 +57,7 @@ def slice_(op: Emitter, g: Val, y: Val, x: Val, starts: Val, ends: Val, axes: Va
     elif axes.known is not None:
         which = [int(a) % x.rank for a in axes.known]
     else:
-        raise NotImplementedError("Slice with axes known at run time only")
+        raise Refused("axes that are known at run time only")
     for i, axis in enumerate(which):
         one = [op.Slice(v, [i], [i + 1], [0]) for v in (starts, ends)]
         step = op.constant([1]) if steps is None else op.Slice(steps, [i], [i + 1], [0])
@@ -87,15 +87,6 @@ def place(op: Emitter, g: Val, rank: int, axis: int, positions: Val, size: Val, 
 def op_item(v: Val) -> int:
     assert v.known is not None
     return int(v.known.item())
-
-
-def gather(op: Emitter, g: Val, y: Val, x: Val, indices: Val, axis: int) -> Val:
-    """Add every entry where it was read; an entry may have been read several times."""
-    axis %= x.rank
-    lead, rest = op.shape(x, 0, axis), op.shape(x, axis + 1)
-    parts = [p for p, n in ((lead, axis), (op.constant([-1]), 1), (rest, x.rank - axis - 1)) if n]
-    flat = op.Reshape(g, op.Concat(*parts, axis=0) if len(parts) > 1 else parts[0])
-    return add_at(op, flat, x, axis, op.Reshape(indices, [-1]))
 
 
 def add_at(op: Emitter, g: Val, x: Val, axis: int, positions: Val) -> Val:
@@ -134,7 +125,7 @@ def pad(op: Emitter, g: Val, y: Val, x: Val, pads: Val, value: Val | None, axes:
     if mode == "constant":
         return pad_or_cut(op, g, -pads, axes)
     if axes is not None and axes.known is None:
-        raise NotImplementedError(f"Pad in mode {mode} with axes known at run time only")
+        raise Refused(f"mode {mode} with axes that are known at run time only")
     which = list(range(x.rank)) if axes is None or axes.known is None else [int(a) % x.rank for a in axes.known]
     for i, axis in enumerate(which):
         size = op.shape(x, axis, axis + 1)
@@ -151,5 +142,30 @@ def pad(op: Emitter, g: Val, y: Val, x: Val, pads: Val, value: Val | None, axes:
 
 
 defvjp("Slice", slice_, None, None, None, None)
-defvjp("Gather", gather, None)
 defvjp("Pad", pad, None, missing("with respect to the fill value"), None)
+
+
+def depth_to_space(op: Emitter, g: Val, y: Val, x: Val, blocksize: int, mode: str) -> Val:
+    depth = op.SpaceToDepth(g, blocksize=blocksize)
+    if mode == "DCR":
+        return depth
+    # SpaceToDepth lays out (block, channel); CRD wants (channel, block)
+    block = blocksize * blocksize
+    split = op.Reshape(depth, op.Concat([0, block], op.shape(y, 1, 2), [-1], axis=0))
+    return op.reshape_like(op.Transpose(split, perm=[0, 2, 1, 3]), x)
+
+
+def tile(op: Emitter, g: Val, y: Val, x: Val, repeats: Val) -> Val:
+    """Sum over the repetitions: each axis is (repeat, entry)."""
+    pairs = [part for a in range(x.rank) for part in (op.Slice(repeats, [a], [a + 1], [0]), op.shape(x, a, a + 1))]
+    return op.ReduceSum(op.Reshape(g, op.Concat(*pairs, axis=0)), list(range(0, 2 * x.rank, 2)), keepdims=0)
+
+
+def cum_sum(op: Emitter, g: Val, y: Val, x: Val, axis: Val, exclusive: int, reverse: int) -> Val:
+    return op.CumSum(g, axis, exclusive=exclusive, reverse=1 - reverse)
+
+
+defvjp("DepthToSpace", depth_to_space)
+defvjp("SpaceToDepth", lambda op, g, y, x, blocksize: op.DepthToSpace(g, blocksize=blocksize, mode="DCR"))
+defvjp("Tile", tile, None)
+defvjp("CumSum", cum_sum, None)

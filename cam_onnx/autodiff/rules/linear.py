@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cam_onnx.autodiff.broadcasting import sum_to
 from cam_onnx.autodiff.emit import Emitter
-from cam_onnx.autodiff.table import broadcast, defvjp
-from cam_onnx.autodiff.val import Val
+from cam_onnx.autodiff.table import broadcast, defvjp, each
+from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
@@ -55,3 +55,25 @@ def gemm_right(
 
 defvjp("MatMul", matmul_left, matmul_right)
 defvjp("Gemm", gemm_left, gemm_right, broadcast(lambda op, g, y, a, b, c, beta, **_: g if beta == 1.0 else g * beta))
+
+
+def einsum(op: Emitter, i: int, g: Val, y: Val, *xs: Val, equation: str) -> Val:
+    """Another Einsum: the output takes the operand's place."""
+    left, _, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if "->" not in equation:  # implicit: the labels that stand once, in order
+        right = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+    own = terms[i]
+    if "." in equation or len(set(own)) < len(own):
+        raise Refused(f"equation {equation}: ellipsis or a repeated label")
+    others = [(term, x) for k, (term, x) in enumerate(zip(terms, xs, strict=True)) if k != i]
+    there = set(right).union(*(term for term, _ in others))
+    result = "".join(label for label in own if label in there)
+    product = op.Einsum(
+        g, *(x for _, x in others), equation=f"{','.join([right, *(term for term, _ in others)])}->{result}"
+    )
+    summed = [axis for axis, label in enumerate(own) if label not in there]  # summed alone: repeat along
+    return op.Expand(op.Unsqueeze(product, summed), op.shape(xs[i])) if summed else product
+
+
+defvjp("Einsum", each(einsum))

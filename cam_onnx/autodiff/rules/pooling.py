@@ -139,3 +139,36 @@ def _counted(op: Emitter, windows: Windows, axis: int, include_pad: bool) -> Val
 
 defvjp("MaxPool", max_pool)
 defvjp("AveragePool", average_pool)
+
+
+def lp_pool(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    auto_pad: str,
+    dilations: list[int] | None,
+    kernel_shape: list[int],
+    p: int,
+    pads: list[int] | None,
+    strides: list[int] | None,
+    **_: object,  # ceil_mode shows in the output's size
+) -> Val:
+    windows = Windows.of(op, x, y, kernel_shape, strides, dilations, pads, auto_pad)
+    size, edges = window_grid(op, windows)
+    share = power_share(op, g, y, p)
+    folded = pad_or_cut(op, fold(op, dict.fromkeys(windows.taps(), share), size, windows), -edges)
+    return folded * power_slope(op, x, p)
+
+
+def power_share(op: Emitter, g: Val, y: Val, p: int) -> Val:
+    positive = op.Greater(y, 0.0)  # at 0: 0
+    return op.Where(positive, g * op.Pow(op.Where(positive, y, 1.0), 1.0 - p), 0.0)
+
+
+def power_slope(op: Emitter, x: Val, p: int) -> Val:
+    return op.Sign(x) if p == 1 else op.Sign(x) * op.Pow(op.Abs(x), p - 1.0)
+
+
+defvjp("LpPool", lp_pool)
+defvjp("GlobalLpPool", lambda op, g, y, x, p: power_share(op, g, y, p) * power_slope(op, x, p))

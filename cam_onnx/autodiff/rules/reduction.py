@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import defvjp, defzero
-from cam_onnx.autodiff.val import Val
+from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
@@ -53,6 +55,64 @@ def global_max_pool(op: Emitter, g: Val, y: Val, x: Val) -> Val:
     return op.Where(op.reshape_like(hit, x), g, 0.0)
 
 
+def axes_of(x: Val, axes: Val | None, noop: int) -> list[int]:
+    """Return the reduced axes, where they are known."""
+    if axes is None or (axes.known is not None and axes.known.size == 0):
+        return [] if noop else list(range(x.rank))
+    if axes.known is None:
+        raise Refused("axes that are known at run time only")
+    return sorted(int(a) % x.rank for a in axes.known)
+
+
+def restored(op: Emitter, v: Val, axes: list[int], keepdims: int) -> Val:
+    """Give a reduced value its axes back, with one entry each."""
+    return v if keepdims or not axes else op.Unsqueeze(v, axes)
+
+
+def reduce_extreme(
+    op: Emitter, g: Val, x: Val, axes: Val | None, keepdims: int, noop: int, argument: str, reduce: str
+) -> Val:
+    """The first position of the extreme takes all: its place along the last axis, then along the one before, ..."""
+    over, best, hit = axes_of(x, axes, noop), x, None
+    for axis in reversed(over):
+        size = op.Squeeze(op.shape(x, axis, axis + 1), [0])
+        place = op.Reshape(op.Range(0, size, 1), [-1 if a == axis else 1 for a in range(x.rank)])
+        here = op.Equal(place, getattr(op, argument)(best, axis=axis, keepdims=1))
+        hit = here if hit is None else op.And(hit, here)
+        best = getattr(op, reduce)(best, [axis], keepdims=1)
+    return g if hit is None else op.Where(hit, restored(op, g, over, keepdims), 0.0)
+
+
+def reduce_max(op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int) -> Val:
+    return reduce_extreme(op, g, x, axes, keepdims, noop_with_empty_axes, "ArgMax", "ReduceMax")
+
+
+def reduce_min(op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int) -> Val:
+    return reduce_extreme(op, g, x, axes, keepdims, noop_with_empty_axes, "ArgMin", "ReduceMin")
+
+
+def through(slope: Callable[[Emitter, Val, Val, Val], Val]) -> Callable[..., Val]:
+    """A reduction whose derivative is `slope(op, g, y, x)`, with `g` and `y` laid over the reduced axes."""
+
+    def vjp(op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int) -> Val:
+        over = axes_of(x, axes, noop_with_empty_axes)
+        return slope(op, restored(op, g, over, keepdims), restored(op, y, over, keepdims), x)
+
+    return vjp
+
+
+def l2(op: Emitter, g: Val, y: Val, x: Val) -> Val:
+    positive = op.Greater(y, 0.0)  # at 0: 0, as PyTorch
+    return op.Where(positive, g * x / op.Where(positive, y, 1.0), 0.0)
+
+
+defvjp("ReduceMax", reduce_max, None)
+defvjp("ReduceMin", reduce_min, None)
+defvjp("ReduceL1", through(lambda op, g, y, x: g * op.Sign(x)), None)
+defvjp("ReduceL2", through(l2), None)
+defvjp("ReduceSumSquare", through(lambda op, g, y, x: g * x * 2.0), None)
+defvjp("ReduceLogSum", through(lambda op, g, y, x: op.Expand(g / op.Exp(y), op.shape(x))), None)
+defvjp("ReduceLogSumExp", through(lambda op, g, y, x: g * op.Exp(x - y)), None)
 defvjp("ReduceSum", reduce_sum, None)
 defvjp("ReduceMean", reduce_mean, None)
 defvjp("GlobalAveragePool", global_average_pool)

@@ -1,0 +1,54 @@
+"""``python -m benchmarks [NAME...]``: measure, print the table, write it as JSON or Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import conversion, networks, processes, report  # noqa: F401  (they fill the registry)
+from benchmarks.harness import BENCHMARKS, measure
+from cam_onnx import files
+from cam_onnx.errors import did_you_mean
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; a goal that is missed is reported, and is no failure: the machine may be busy."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, metavar="N", help="pairs that are measured (default: each its own)")
+    parser.add_argument("--json", metavar="FILE", help="write the results, unrounded")
+    parser.add_argument("--markdown", metavar="FILE", help="write the page docs/benchmarks.md")
+    given = list(sys.argv[1:] if argv is None else argv)
+    options = parser.parse_args(given)
+    for name in options.names:
+        if name not in BENCHMARKS:
+            parser.error(f"no benchmark {name!r}{did_you_mean(name, BENCHMARKS)}; there are: {', '.join(BENCHMARKS)}")
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds is {options.rounds}, expected at least 1")
+
+    results = []
+    for name in options.names or BENCHMARKS:
+        if sys.stderr.isatty():
+            print(f"measuring {name} ...", file=sys.stderr)
+        results.append(measure(BENCHMARKS[name], options.rounds))
+    print(report.as_text(results))
+    command = shlex.join(["python", "-m", "benchmarks", *map(_without_folders, given)])
+    if options.json:
+        files.write(options.json, report.as_json(results, command).encode())
+    if options.markdown:
+        files.write(options.markdown, report.as_markdown(results, command).encode())
+    return 0
+
+
+def _without_folders(argument: str) -> str:
+    """A path of this machine is nobody else's business."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+if __name__ == "__main__":
+    sys.exit(main())

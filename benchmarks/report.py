@@ -1,0 +1,95 @@
+"""The same rows three times: for a terminal, for Markdown, for a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+
+import cam_onnx
+from benchmarks.harness import Result
+
+__all__ = ["as_json", "as_markdown", "as_text", "machine"]
+
+HEADER = ("benchmark", "ours", "baseline", "figure", "quartiles", "goal", "met", "pairs")
+PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "opencv-python")
+
+
+def machine() -> dict[str, str | int]:
+    """Return what a figure depends on, without the machine's name."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found: dict[str, str | int] = {
+        "cores": cores,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "cam-onnx": cam_onnx.__version__,
+    }
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def as_text(results: Sequence[Result]) -> str:
+    """Return the table for a terminal: names to the left, numbers to the right."""
+    rows = [HEADER, *(cells(result) for result in results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        for row in rows
+    )
+
+
+def as_markdown(results: Sequence[Result], command: str) -> str:
+    """Return the page docs/benchmarks.md."""
+    known = machine()
+    on = ", ".join(f"{name} {version}" for name, version in list(known.items())[2:])
+    lines = [
+        "# Benchmarks",
+        "",
+        "What is compared runs side by side, A B A B; the figure is the median over pairs, with its quartiles. Both",
+        "sides are medians of seconds, which depend on the machine; the ratios hardly do. ONNX Runtime on the CPU, its",
+        "threads not spinning where two sessions share a process.",
+        "",
+        f"Made by `{command}` on {known['cores']} cores ({known['system']}), {on}.",
+        "",
+        "| " + " | ".join(HEADER) + " |",
+        "|---|" + "---:|" * (len(HEADER) - 1),
+        *("| " + " | ".join((f"`{row[0]}`", *row[1:])) + " |" for row in map(cells, results)),
+        "",
+        *(f"- `{result.name}`: {result.means}" for result in results),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def as_json(results: Sequence[Result], command: str) -> str:
+    """Return everything, unrounded."""
+    content = {"command": command, "machine": machine(), "results": [asdict(result) for result in results]}
+    return json.dumps(content, indent=1) + "\n"
+
+
+def cells(result: Result) -> tuple[str, ...]:
+    """Return one row, in the units of its kind."""
+    show = {"ratio": "{:.3f}".format, "difference": "{:+.3f} s".format, "seconds": "{:.3f} s".format}[result.kind]
+    quartiles = "" if result.rounds == 1 else f"{show(result.low)} .. {show(result.high)}"
+    return (
+        result.name,
+        duration(result.ours),
+        "" if result.baseline is None else duration(result.baseline),
+        show(result.figure),
+        quartiles,
+        "" if result.goal is None else f"<= {show(result.goal)}",
+        {True: "yes", False: "NO", None: ""}[result.met],
+        str(result.rounds),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time with three digits that matter."""
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -1,0 +1,106 @@
+"""Resize. Along each axis it is a matrix (outputs × inputs); the cotangent is the product with its transpose.
+
+One matrix per resized axis, computed from coordinates: at conversion where sizes are static and small, else in the
+graph, where a session folds it. Linear: the weight of input j at coordinate c is max(0, 1 - |c - j|).
+"""
+
+from __future__ import annotations
+
+from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.table import defvjp
+from cam_onnx.autodiff.val import Refused, Val
+
+__all__: list[str] = []
+
+
+def resize(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    roi: Val | None,
+    scales: Val | None,
+    sizes: Val | None,
+    antialias: int,
+    axes: list[int] | None,
+    coordinate_transformation_mode: str,
+    mode: str,
+    nearest_mode: str,
+    **_: object,  # cubic_coeff_a, exclude_outside, extrapolation_value: of the modes that are refused;
+    # keep_aspect_ratio_policy shows in the output's size
+) -> Val:
+    if mode == "cubic" or antialias or coordinate_transformation_mode == "tf_crop_and_resize":
+        raise Refused("cubic interpolation, antialias and tf_crop_and_resize")
+    which = [a % x.rank for a in axes] if axes else list(range(x.rank))
+    for i, axis in enumerate(which):
+        if _untouched(x, y, axis, i, scales):
+            continue
+        few, many = op.shape(x, axis, axis + 1), op.shape(y, axis, axis + 1)
+        if scales is None:
+            scale = op.Cast(many, to=g.dtype) / op.Cast(few, to=g.dtype)
+        else:
+            scale = op.Cast(op.Slice(scales, [i], [i + 1], [0]), to=g.dtype)
+        where = _coordinates(op, few, many, scale, coordinate_transformation_mode, g)
+        matrix = _nearest(op, where, few, nearest_mode, g) if mode == "nearest" else _linear(op, where, few, g)
+        g = _along(op, g, matrix, axis, x.rank)
+    return g
+
+
+def _untouched(x: Val, y: Val, axis: int, index: int, scales: Val | None) -> bool:
+    if scales is not None and scales.known is not None:
+        return bool(scales.known[index] == 1)
+    return x.dims[axis] is not None and x.dims[axis] == y.dims[axis]
+
+
+def _coordinates(op: Emitter, few: Val, many: Val, scale: Val, how: str, g: Val) -> Val:
+    """Return where each output lies on the input's axis, as the standard defines it."""
+    at = op.Cast(op.Range(0, op.Squeeze(many, [0]), 1), to=g.dtype)
+    length = op.Cast(few, to=g.dtype)
+    if how == "align_corners":
+        span = op.Cast(many, to=g.dtype) - 1.0
+        single = op.Equal(span, 0.0)
+        return op.Where(single, 0.0, at * (length - 1.0) / op.Where(single, 1.0, span))
+    if how == "asymmetric":
+        return at / scale
+    centred = (at + 0.5) / scale - 0.5
+    if how == "pytorch_half_pixel":
+        return op.Where(op.Greater(many, [1]), centred, 0.0)
+    if how == "half_pixel_symmetric":
+        adjustment = op.Cast(many, to=g.dtype) / (scale * length)
+        return length / 2.0 * (1.0 - adjustment) + centred
+    if how == "tf_half_pixel_for_nn":
+        return (at + 0.5) / scale
+    return centred
+
+
+def _linear(op: Emitter, where: Val, few: Val, g: Val) -> Val:
+    last = op.Cast(few, to=g.dtype) - 1.0
+    inside = op.Min(op.Max(where, 0.0), last)  # beyond the border: the border
+    inputs = op.Cast(op.Range(0, op.Squeeze(few, [0]), 1), to=g.dtype)
+    return op.Max(1.0 - op.Abs(op.Unsqueeze(inside, [1]) - inputs), 0.0)
+
+
+def _nearest(op: Emitter, where: Val, few: Val, how: str, g: Val) -> Val:
+    rounded = {
+        "floor": lambda: op.Floor(where),
+        "ceil": lambda: op.Ceil(where),
+        "round_prefer_floor": lambda: op.Ceil(where - 0.5),
+        "round_prefer_ceil": lambda: op.Floor(where + 0.5),
+    }[how]()
+    index = op.Min(op.Max(op.Cast(rounded, to=7), [0]), few - [1])
+    inputs = op.Range(0, op.Squeeze(few, [0]), 1)
+    return op.Cast(op.Equal(op.Unsqueeze(index, [1]), inputs), to=g.dtype)
+
+
+def _along(op: Emitter, g: Val, matrix: Val, axis: int, rank: int) -> Val:
+    """Contract axis `axis` of `g` with the rows of `matrix`."""
+    if axis == rank - 1:
+        return op.MatMul(g, matrix)
+    if axis == rank - 2:
+        return op.MatMul(op.Transpose(matrix, perm=[1, 0]), g)
+    order = [a for a in range(rank) if a != axis] + [axis]
+    back = [order.index(a) for a in range(rank)]
+    return op.Transpose(op.MatMul(op.Transpose(g, perm=order), matrix), perm=back)
+
+
+defvjp("Resize", resize, None, None, None)

@@ -1,0 +1,75 @@
+"""``autodiff.gradient``: what it adds, what it leaves alone, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from cam_onnx import InputError, autodiff
+from models.builders import BUILDERS, inputs
+from tests.running import run
+
+
+def test_inputs_and_outputs_are_named_after_their_values():
+    model = BUILDERS["gap_linear"]()
+    added = autodiff.gradient(model, ["image", "features"], ["logits"])
+    assert [i.name for i in added.graph.input] == ["image", "cotangent/logits"]
+    assert [o.name for o in added.graph.output] == ["logits", "grad/image", "grad/features"]
+    shape = added.graph.output[1].type.tensor_type.shape
+    assert [d.dim_value or d.dim_param for d in shape.dim] == ["N", 3, 16, 16]
+    onnx.checker.check_model(added, full_check=True)
+
+
+def test_the_original_keeps_every_byte():
+    model = BUILDERS["residual"]()
+    before = model.SerializeToString(deterministic=True)
+    added = autodiff.gradient(model, ["image"], ["logits"])
+    assert model.SerializeToString(deterministic=True) == before
+    for name in ("node", "initializer", "input", "output", "value_info"):
+        theirs = list(getattr(model.graph, name))
+        assert list(getattr(added.graph, name))[: len(theirs)] == theirs
+
+
+def test_names_that_exist_get_a_suffix():
+    model = BUILDERS["gap_linear"]()
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "grad/image"
+    added = autodiff.gradient(model, ["image"], ["grad/image"])
+    names = [o.name for o in added.graph.output]
+    assert names[0] == "grad/image"
+    assert names[1].startswith("grad/image_")
+
+
+# The reflecting Pad of the first is put back by ScatterElements with a reduction.
+@pytest.mark.parametrize(("name", "opset"), [("opset12", 16), ("old_ir3", 13), ("opset7", 13)])
+def test_old_files_are_raised(name, opset):
+    model = BUILDERS[name]()
+    added = autodiff.gradient(model, ["image"], ["logits"])
+    assert added.opset_import[0].version == opset
+    feeds = inputs(model)
+    seed = np.ones((2, 5), np.float32)
+    [grad] = run(added, {**feeds, "cotangent/logits": seed}, ["grad/image"])
+    assert grad.shape == (2, 3, 16, 16)
+    assert np.abs(grad).max() > 0
+
+
+def test_a_gather_on_the_path_raises_13_to_16():
+    model = BUILDERS["split_slice_pad"]()
+    model.opset_import[0].version = 13
+    assert autodiff.gradient(model, ["features"], ["logits"]).opset_import[0].version == 13
+    assert autodiff.gradient(model, ["image"], ["logits"]).opset_import[0].version == 16
+
+
+WRONG = {
+    "unknown": (["imagee"], ["logits"], "has no value 'imagee'; did you mean 'image'"),
+    "unknown of": (["image"], ["logit"], "has no value 'logit'; did you mean 'logits'"),
+    "integer": (["axes"], ["logits"], "'axes' is INT64: it has no derivative"),
+}
+
+
+@pytest.mark.parametrize("row", WRONG)
+def test_names_are_checked(row):
+    wrt, of, words = WRONG[row]
+    with pytest.raises(InputError) as caught:
+        autodiff.gradient(BUILDERS["residual"](), wrt, of)
+    assert words in str(caught.value)
