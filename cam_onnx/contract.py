@@ -8,6 +8,7 @@ a model already had a name, ours got a suffix. Standard library only.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -249,6 +250,14 @@ class Contract:
     def layer(self, name: str) -> Layer:
         """Return the layer called `name` (KeyError if there is none)."""
         return next(layer for layer in self.layers if layer.name == name)
+
+    def agrees(self, layers: str | Sequence[str] | None, score: str | None) -> None:
+        """Refuse (ContractError) layers or a score that the file was not converted for."""
+        own = [layer.name for layer in self.layers]
+        asked = own if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        for what, has, wants in (("layers", own, asked), ("score", self.score, score or self.score)):
+            if has != wants:
+                raise ContractError(f"converted for {what} {has}, not {wants}: give the original model instead")
 
     def with_(self, **changes: Any) -> Contract:
         """Return a copy with some fields replaced."""

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cam_onnx import engine, external, files, wire
+from cam_onnx import engine, external, wire
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.engine import Engine, Tensor, batches
 from cam_onnx.engine.evidence import LayerEvidence
 from cam_onnx.engine.samples import from_inputs, from_pictures
-from cam_onnx.errors import ContractError, InputError, RunFailed, shown
+from cam_onnx.errors import InputError, RunFailed, shown
 from cam_onnx.explanation import Array, Explanation, LayerExplanation
 from cam_onnx.methods.normalize import fuse, saliency_map
 from cam_onnx.methods.saliency import saliency, weights
 from cam_onnx.methods.table import find
-from cam_onnx.options import read_labels, read_preprocess
+from cam_onnx.options import read_labels, read_model, read_preprocess
 from cam_onnx.targets import resolve
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Explainer:
         self._cut: tuple[Head, Engine, Engine] | None = None
         self._guess: str | None = None
         self.notes: list[str] = []
-        data, path = _read(model)
+        data, path = read_model(model)
         entry = wire.metadata(data, "the model" if path is None else path).get(KEY)
         if entry is None:
             from cam_onnx.graph.convert import convert
@@ -97,7 +97,7 @@ class Explainer:
             self.notes += converted.notes
         else:
             contract = Contract.from_json(entry, "the model" if path is None else shown(path))
-            _agrees(contract, layers, score)
+            contract.agrees(layers, score)
         self.contract = contract.with_(
             method=contract.method if chosen is None else chosen.name,
             **{name: given for name, given in settings.items() if given is not None},
@@ -256,7 +256,7 @@ class Explainer:
             target=evidence.target,
             score=evidence.score,
             layers=layers,
-            saliency_map=_fused(maps),
+            saliency_map=maps[0] if len(maps) == 1 else _fused(maps),
             reasons=[None if None in column else column[0] for column in zip(*reasons, strict=True)],
             pictures=[samples.pictures[i] for i in owner],
             names=[samples.names[i] for i in owner],
@@ -286,27 +286,6 @@ class Explainer:
             return self._cut
 
 
-def _read(model: Any) -> tuple[bytes, str | None]:
-    """Return a model's bytes, and its path if it has one."""
-    if isinstance(model, (str, os.PathLike)):
-        path = os.fspath(model)
-        return files.read(path, what="model"), path
-    if hasattr(model, "SerializeToString"):  # an onnx.ModelProto, without importing onnx
-        return model.SerializeToString(), None
-    if isinstance(model, (bytes, bytearray, memoryview)):
-        return bytes(model), None
-    raise InputError(f"model: expected a path, bytes or an onnx.ModelProto, got {type(model).__name__}")
-
-
-def _agrees(contract: Contract, layers: str | Sequence[str] | None, score: str | None) -> None:
-    """A converted file explains what it was converted for."""
-    own = [layer.name for layer in contract.layers]
-    asked = own if layers is None else [layers] if isinstance(layers, str) else list(layers)
-    for what, has, wants in (("layers", own, asked), ("score", contract.score, score or contract.score)):
-        if has != wants:
-            raise ContractError(f"the file is converted for {what} {has}, not {wants}: give the original model instead")
-
-
 def _weights(part: LayerEvidence, method: str) -> Array | None:
     try:
         return weights(part.activations, part.gradients, method)
@@ -315,8 +294,6 @@ def _weights(part: LayerEvidence, method: str) -> Array | None:
 
 
 def _fused(maps: list[Any]) -> Any:
-    if len(maps) == 1:
-        return maps[0]
     if isinstance(maps[0], list):
         return [fuse(column) for column in zip(*maps, strict=True)]
     return fuse(maps)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_onnx import files
 from cam_onnx.contract import Contract
-from cam_onnx.errors import InputError, WriteFailed, shown
+from cam_onnx.errors import InputError
 
 __all__ = ["Explanation", "LayerExplanation"]
 
@@ -170,7 +167,7 @@ class Explanation:
         """Return the colour-mapped saliency map, RGB u8 (H, W, 3): an array for one sample, else a list."""
         from cam_onnx.render.colormap import colorize
 
-        return self._each(lambda i: colorize(self._drawn(i), colormap))
+        return self._each(lambda i: colorize(self.drawn(i), colormap))
 
     def overlay(self, alpha: float = 0.5, colormap: str = "jet") -> Any:
         """Return the heatmap blended onto the picture, RGB u8 (H, W, 3): an array for one sample, else a list.
@@ -188,7 +185,7 @@ class Explanation:
             picture = self.pictures[i]
             if picture is None:
                 raise InputError("there is no picture to lay the map over: tensors were explained; use heatmap()")
-            return overlay(picture, self._drawn(i), alpha=alpha, colormap=colormap)
+            return overlay(picture, self.drawn(i), alpha=alpha, colormap=colormap)
 
         return self._each(draw)
 
@@ -208,39 +205,9 @@ class Explanation:
         WriteFailed
             Files that this call had made are taken back.
         """
-        from cam_onnx.render.image import encode
+        from cam_onnx.saving import save
 
-        folder = os.fspath(folder)
-        contents: dict[str, bytes] = {}
-        for i, stem in enumerate(self._stems()):
-            one = self[i]
-            made = {}
-            if self.pictures[i] is not None:
-                made["overlay"] = f"{stem}.overlay.png"
-                contents[made["overlay"]] = encode(one.overlay(alpha, colormap), ".png")
-            if one._drawn(0).ndim == 2:
-                made["heatmap"] = f"{stem}.heatmap.png"
-                contents[made["heatmap"]] = encode(one.heatmap(colormap), ".png")
-            made["saliency"] = f"{stem}.saliency.npy"
-            contents[made["saliency"]] = _npy(one.saliency[0])
-            contents[f"{stem}.explanation.json"] = one._json(made, colormap).encode()
-        if not os.path.isdir(folder):
-            try:
-                os.mkdir(folder)
-            except OSError as error:
-                raise WriteFailed(f"{shown(folder)}: cannot make this folder ({error.strerror})") from None
-        written: list[str] = []
-        try:
-            for name, content in contents.items():
-                path = os.path.join(folder, name)
-                is_new = not os.path.exists(path)
-                files.write(path, content)
-                written += [path] if is_new else []
-        except BaseException:
-            for path in written:
-                os.unlink(path)
-            raise
-        return [os.path.join(folder, name) for name in contents]
+        return save(self, folder, alpha, colormap)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what can be said in JSON of one sample (the first)."""
@@ -266,44 +233,12 @@ class Explanation:
             "tool": self.contract.tool,
         }
 
-    def _json(self, made: dict[str, str], colormap: str) -> str:
-        data = {**self.to_dict(), "files": made, "colormap": colormap}
-        return json.dumps(_finite(data), indent=1, ensure_ascii=False) + "\n"
-
     def _each(self, draw: Any) -> Any:
         drawn = [draw(i) for i in range(len(self))]
         return drawn[0] if len(self) == 1 else drawn
 
-    def _drawn(self, i: int) -> Array:
+    def drawn(self, i: int) -> Array:
         """Return the map within [-1, 1]: raw values (normalize=None) are divided by the largest."""
         values = np.asarray(self.saliency_map[i])
         largest = float(np.abs(values).max(initial=0))
         return values if self.normalized or largest == 0 else values / largest
-
-    def _stems(self) -> list[str]:
-        """Return one file name stem per sample, each different."""
-        stems: list[str] = []
-        several = {name for name in self.names if self.names.count(name) > 1}
-        for name, target in zip(self.names, self.target, strict=True):
-            stem = f"{name}.{target}" if name in several else name
-            unique, count = stem, 1
-            while unique in stems:
-                count += 1
-                unique = f"{stem}_{count}"
-            stems.append(unique)
-        return stems
-
-
-def _npy(array: Array) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not have, by None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,15 +1,16 @@
-"""What a user gives for preprocessing and labels (objects, lists, files) as what the contract holds."""
+"""What a user gives for model, preprocessing and labels, as the rest of the package takes it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from cam_onnx import files
 from cam_onnx.contract import Preprocess
 from cam_onnx.errors import InputError, shown
 
-__all__ = ["read_labels", "read_preprocess"]
+__all__ = ["read_labels", "read_model", "read_preprocess"]
 
 
 def read_preprocess(source: Preprocess | str | os.PathLike[str] | None) -> Preprocess | None:
@@ -36,6 +37,18 @@ def read_labels(source: Iterable[str] | str | os.PathLike[str] | None) -> tuple[
             raise InputError(f"{shown(source)}: no labels in it; one class name a line")
         return tuple(names)
     return tuple(str(name) for name in source)
+
+
+def read_model(source: Any) -> tuple[bytes, str | None]:
+    """Return a model's bytes, and its path if it has one. Loads no onnx."""
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        return files.read(path, what="model"), path
+    if hasattr(source, "SerializeToString"):  # an onnx.ModelProto
+        return source.SerializeToString(), None
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), None
+    raise InputError(f"model: expected a path, bytes or an onnx.ModelProto, got {type(source).__name__}")
 
 
 def _text(path: str | os.PathLike[str], what: str) -> str:

@@ -22,7 +22,7 @@ FLOORS = [
     {"render"},
     {"autodiff", "methods"},
     {"graph", "engine"},
-    {"explainer", "explanation", "targets"},
+    {"explainer", "explanation", "saving", "targets"},
     {"__main__", "cli", "commands", "printing"},
 ]
 OPEN_WITHIN = {0, 4, 5}  # floors whose units may import each other
@@ -30,7 +30,7 @@ OPEN_WITHIN = {0, 4, 5}  # floors whose units may import each other
 # Other people's packages: where each may be imported, as prefixes of "unit/module".
 HOMES = {
     "cv2": ["render/image.py"],
-    "numpy": ["render/", "autodiff/", "methods/", "graph/", "engine/", "explainer", "explanation", "targets"],
+    "numpy": ["render/", "autodiff/", "methods/", "graph/", "engine/", "explainer", "explanation", "saving", "targets"],
     "onnx": ["autodiff/", "graph/", "engine/reference.py"],
     "onnx_ir": ["autodiff/", "graph/", "engine/reference.py"],
     "ml_dtypes": ["autodiff/", "graph/", "engine/"],

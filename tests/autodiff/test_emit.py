@@ -6,8 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cam_onnx.autodiff.emit import Emitter, Val, cotangent_type
+from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.spelling import NeedsOpset
+from cam_onnx.autodiff.val import Val, cotangent_type
 
 F, H, D, I64 = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.INT64
 

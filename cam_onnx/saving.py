@@ -1,0 +1,87 @@
+"""An explanation as files: all are made in memory first, and taken back if one of them cannot be written."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cam_onnx import files
+from cam_onnx.errors import WriteFailed, shown
+from cam_onnx.render.image import encode
+
+if TYPE_CHECKING:
+    from cam_onnx.explanation import Explanation
+
+__all__ = ["save"]
+
+
+def save(explanation: Explanation, folder: str | os.PathLike[str], alpha: float, colormap: str) -> list[str]:
+    """Write four files per sample into `folder`; see `Explanation.save`."""
+    folder = os.fspath(folder)
+    contents: dict[str, bytes] = {}
+    for i, stem in enumerate(stems(explanation)):
+        one = explanation[i]
+        made = {}
+        if one.pictures[0] is not None:
+            made["overlay"] = f"{stem}.overlay.png"
+            contents[made["overlay"]] = encode(one.overlay(alpha, colormap), ".png")
+        if one.drawn(0).ndim == 2:
+            made["heatmap"] = f"{stem}.heatmap.png"
+            contents[made["heatmap"]] = encode(one.heatmap(colormap), ".png")
+        made["saliency"] = f"{stem}.saliency.npy"
+        contents[made["saliency"]] = npy(one.saliency[0])
+        data = {**one.to_dict(), "files": made, "colormap": colormap}
+        text = json.dumps(finite(data), indent=1, ensure_ascii=False) + "\n"
+        contents[f"{stem}.explanation.json"] = text.encode("utf-8", "backslashreplace")
+    if not os.path.isdir(folder):
+        try:
+            os.mkdir(folder)
+        except OSError as error:
+            raise WriteFailed(f"{shown(folder)}: cannot make this folder ({error.strerror})") from None
+    written: list[str] = []
+    try:
+        for name, content in contents.items():
+            path = os.path.join(folder, name)
+            is_new = not os.path.exists(path)
+            files.write(path, content)
+            written += [path] if is_new else []
+    except BaseException:
+        for path in written:
+            os.unlink(path)
+        raise
+    return [os.path.join(folder, name) for name in contents]
+
+
+def stems(explanation: Explanation) -> list[str]:
+    """Return one file name stem per sample, each different: its name, with the target where names repeat."""
+    names = explanation.names
+    found: list[str] = []
+    for name, target in zip(names, explanation.target, strict=True):
+        stem = f"{name}.{target}" if names.count(name) > 1 else name
+        unique, count = stem, 1
+        while unique in found:
+            count += 1
+            unique = f"{stem}_{count}"
+        found.append(unique)
+    return found
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    """Return the array as a .npy file's bytes."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not have, by None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

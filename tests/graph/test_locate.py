@@ -1,0 +1,278 @@
+"""Where the score and the target layers are found, and what is said where they are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from cam_onnx import Disconnected, InputError, LayerNotFound, ScoreNotFound, convert
+from cam_onnx.autodiff.model import load
+from cam_onnx.contract import Axes
+from cam_onnx.graph.locate import candidates, find_layers, find_score, picture_input
+from models.builders import BUILDERS
+
+
+def model_of(signature: str, nodes: str, opset: int = 18, **weights):
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]>\ng {signature} {{{nodes}}}')
+    for name, array in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+    return model
+
+
+def tail(output: str, nodes: str, **weights):
+    """A convolution, a global pooling and `logits` (N, 5), with something behind; `output` is the signature's end."""
+    weights["w"] = np.ones((4, 3, 3, 3), np.float32)
+    weights["m"] = np.ones((4, 5), np.float32)
+    body = "a = Conv(image, w) p = GlobalAveragePool(a) f = Flatten(p) logits = MatMul(f, m) "
+    return load(model_of(f"(float[N,3,8,8] image) => ({output})", body + nodes, **weights))
+
+
+# what lies behind the logits -> (score, single, classes, activation)
+SCORES = {
+    "nothing": (("float[N,5] logits", ""), ("logits", False, 5, "")),
+    "Softmax": (("float[N,5] y", "y = Softmax(logits)"), ("logits", False, 5, "softmax")),
+    "LogSoftmax": (("float[N,5] y", "y = LogSoftmax<axis=1>(logits)"), ("logits", False, 5, "softmax")),
+    "Sigmoid": (("float[N,5] y", "y = Sigmoid(logits)"), ("logits", False, 5, "sigmoid")),
+    "ArgMax": (("int64[N] y", "y = ArgMax<axis=1, keepdims=0>(logits)"), ("logits", False, 5, "")),
+    "ArgMax of a Softmax, both outputs": (
+        ("int64[N,1] y, float[N,5] s", "s = Softmax(logits) y = ArgMax<axis=1>(s)"),
+        ("s", False, 5, ""),
+    ),
+    "Cast and Identity behind": (
+        ("double[N,5] y", "s = Softmax(logits) i = Identity(s) y = Cast<to=11>(i)"),
+        ("logits", False, 5, "softmax"),
+    ),
+    "Reshape behind": (("float[N,5,1] y", "s = Softmax(logits) y = Reshape(s, t)"), ("logits", False, 5, "softmax")),
+    "Flatten of what is flat before": (
+        ("float[N,5] y", "i = Flatten(logits) y = Softmax(i)"),
+        ("logits", False, 5, "softmax"),
+    ),
+    "integers first": (
+        ("int64[N,5] first, float[N,5] y", "first = Cast<to=7>(logits) y = Softmax(logits)"),
+        ("logits", False, 5, ""),
+    ),
+    "a map first": (
+        ("float[N,4,6,6] r, float[N,5] y", "r = Relu(a) y = Softmax(logits)"),
+        ("logits", False, 5, "softmax"),
+    ),
+    "(N, C, 1, 1)": (("float[N,4,1,1] y", "y = Sigmoid(p)"), ("p", False, 4, "sigmoid")),
+    "(N,)": (("float[N] y", "y = Squeeze(t1, one) t1 = Relu(t0)"), ("y", False, 1, "")),
+    "(C,)": (("float[5] y", "y = ReduceSum<keepdims=0>(logits, zero)"), ("y", True, 5, "")),
+}
+del SCORES["integers first"]  # a Cast to integers hides which of both is meant
+
+
+@pytest.mark.parametrize("row", SCORES)
+def test_the_score_is_found_before_its_activation(row):
+    (output, nodes), (name, single, classes, activation) = SCORES[row]
+    if row == "(N,)":
+        nodes = "t0 = MatMul(f, m1) y = Squeeze(t0, one)"
+    constants = dict(t=np.array([-1, 5, 1]), one=np.array([1]), zero=np.array([0]), m1=np.ones((4, 1), np.float32))
+    found = find_score(tail(output, nodes, **constants), None)
+    assert (found.name, found.single, found.classes, found.activation) == (name, single, classes, activation)
+
+
+def test_a_named_score_is_taken_as_it_is():
+    model = tail("float[N,5] y", "y = Softmax(logits) z = Relu(a)")
+    assert find_score(model, "y").name == "y"
+    assert find_score(model, "y").activation == ""
+    assert find_score(model, "z").classes == 4 * 36
+    assert find_score(load(BUILDERS["multi_head"]()), "colour_logits").classes == 3
+
+
+def test_an_open_number_of_classes_stays_open():
+    model = load(model_of("(float[N,3,8,8] image) => (float[N,C] y)", "y = Flatten(image)"))
+    assert find_score(model, None).classes == 192
+    model = load(model_of("(float[N,3,H,W] image) => (float[N,C] y)", "y = Flatten(image)"))
+    assert find_score(model, None).classes is None
+
+
+NO_SCORE = {
+    "unknown": (
+        ("float[N,5] y", "y = Relu(logits)"),
+        "logitz",
+        "no value 'logitz' to take as the score; did you mean 'logits'",
+    ),
+    "integer": (
+        ("int64[N] y", "y = ArgMax<axis=1, keepdims=0>(logits)"),
+        "y",
+        "score 'y' is INT64: it has no derivative",
+    ),
+    "a scalar": (("float y", "y = ReduceSum<keepdims=0>(logits)"), "y", "no known rank of at least 1"),
+    "a map only": (("float[N,4,6,6] y", "y = Relu(a)"), None, "no output looks like class scores"),
+    "a map only, listed": (("float[N,4,6,6] y", "y = Relu(a)"), None, "its outputs: y float Nx4x6x6. Name the value"),
+    "integers only": (
+        ("int64[N,5] y", "y = Cast<to=7>(a1) a1 = Relu(logits)"),
+        None,
+        "no output looks like class scores",
+    ),
+}
+NO_SCORE["integers only"] = (("int64[4] y", "y = Shape(a)"), None, "no output looks like class scores")
+
+
+@pytest.mark.parametrize("row", NO_SCORE)
+def test_no_score(row):
+    (output, nodes), name, words = NO_SCORE[row]
+    with pytest.raises(ScoreNotFound) as caught:
+        find_score(tail(output, nodes), name)
+    assert words in str(caught.value)
+
+
+# -- layers ----------------------------------------------------------------------------------------------------------
+
+
+def place(model, names=None):
+    loaded = load(model)
+    [found] = find_layers(loaded, names, find_score(loaded, None))
+    return found.name, found.axes
+
+
+AXES = {
+    "signal_1d": Axes(0, 1, (2,)),
+    "volume_3d": Axes(0, 1, (2, 3, 4)),
+    "nhwc_tail": Axes(0, 3, (1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_default_is_the_last_value_with_extent(name):
+    assert place(BUILDERS[name]()) == ("features", AXES.get(name, Axes()))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_candidates_lie_on_the_way_and_have_extent(name):
+    model = load(BUILDERS[name]())
+    score = find_score(model, None)
+    found = candidates(model, score)
+    assert found[-1].name == "features"
+    for one in found:
+        dims = model.values[one.name].shape
+        assert sorted(one.axes.order()) == list(range(len(dims)))
+        assert any(dims[axis] != 1 for axis in one.axes.spatial)
+    assert score.name not in {one.name for one in found}
+    assert {"pooled", "flat", "s0"} & {one.name for one in found} == set()
+
+
+def test_the_bundled_network_s_default_is_the_last_activation(demo_candidates, demo):
+    [layer] = demo.contract.layers
+    assert layer.name == demo_candidates[-1]
+    assert (layer.axes, layer.head) == (Axes(), "average-pooling + linear")
+
+
+def test_a_node_name_is_its_first_output_and_a_value_name_wins():
+    model = BUILDERS["gap_linear"]()
+    assert place(model, "Conv_0")[0] == "a"
+    model.graph.node[1].name = "c"  # the Relu is called like the second convolution's output
+    assert place(model, "c")[0] == "c"
+    assert place(BUILDERS["split_slice_pad"](), "Split_2")[0] == "left"
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "axes"),
+    [("nhwc", "image", Axes(0, 3, (1, 2))), ("nhwc", "x", Axes()), ("nhwc_tail", "b", Axes()),
+     ("gap_linear", "image", Axes()), ("signal_1d", "signal", Axes(0, 1, (2,)))],
+)  # fmt: skip
+def test_axes_are_followed_through_transpositions_and_an_input_is_legal(name, layer, axes):
+    assert place(BUILDERS[name](), layer) == (layer, axes)
+
+
+def test_channels_last_inputs_are_recognised_by_their_last_dimension():
+    rows = {
+        "N,224,224,3": (0, 3, (1, 2)),
+        "N,H,W,3": (0, 3, (1, 2)),
+        "N,3,224,224": (0, 1, (2, 3)),
+        "N,3,3,3": (0, 1, (2, 3)),
+        "N,C,H,W": (0, 1, (2, 3)),
+        "N,8,8,8,1": (0, 4, (1, 2, 3)),
+    }
+    for dims, expected in rows.items():
+        model = model_of(f"(float[{dims}] image) => (float[N,K] y)", "r = Relu(image) y = Flatten(r)")
+        assert place(model)[1] == Axes(*expected), dims
+
+
+NO_LAYER = {
+    "unknown": ("featurs", LayerNotFound, "no value or node 'featurs'; did you mean 'features'?"),
+    "unknown and far": ("qqqqqqqqq", LayerNotFound, "no value or node 'qqqqqqqqq'; candidates: features, c, b, a"),
+    "empty name": ("", LayerNotFound, "no value or node ''"),
+    "no extent": ("pooled", LayerNotFound, "layer 'pooled' float Nx8x1x1 has no spatial extent"),
+    "no extent, candidates": ("flat", LayerNotFound, "candidates: features, c, b, a"),
+    "the score": ("logits", LayerNotFound, "layer 'logits' float Nx5 has no spatial extent"),
+    "a weight": ("w1", LayerNotFound, "has no spatial extent"),
+    "twice": (["c", "Conv_2"], InputError, "name one value twice"),
+    "none": ([], InputError, "an empty list"),
+}
+
+
+@pytest.mark.parametrize("row", NO_LAYER)
+def test_no_layer(row):
+    names, error, words = NO_LAYER[row]
+    with pytest.raises(error) as caught:
+        convert(BUILDERS["gap_linear"](), layers=names)
+    assert words in str(caught.value)
+
+
+def test_no_default_layer_lists_what_there_is():
+    model = model_of("(float[N,8] x) => (float[N,5] y)", "h = MatMul(x, m) y = Relu(h)", m=np.ones((8, 5), np.float32))
+    with pytest.raises(LayerNotFound, match="no value with spatial extent.*'y'|values on the way: h") as caught:
+        convert(model)
+    assert "values on the way: h" in str(caught.value)
+
+
+BEHIND = """
+    w0 = Relu(image)
+    p = GlobalAveragePool(w0)
+    logits = Flatten(p)
+    back = Unsqueeze(logits, axes)
+    wide = Expand(back, size)
+    side = Relu(image)
+    rounded = Floor(image)
+    lost = Relu(rounded)
+    r = GlobalMaxPool(lost)
+    s = Flatten(r)
+    both = Add(logits, s)
+"""
+
+
+@pytest.mark.parametrize(
+    ("layer", "score", "words"),
+    [
+        ("wide", "logits", "no path leads from one to the other"),
+        ("side", "logits", "no path leads from one to the other"),
+        ("rounded", "side", "no path leads from one to the other"),
+        ("w0", "w0", "it is the score itself"),
+    ],
+)
+def test_a_layer_that_the_score_does_not_depend_on(layer, score, words):
+    signature = "(float[N,3,8,8] image) => (float[N,3] both, float[N,3,8,8] wide, float[N,3,8,8] side)"
+    model = model_of(signature, BEHIND, axes=np.array([2, 3]), size=np.array([1, 3, 8, 8]))
+    with pytest.raises(Disconnected) as caught:
+        convert(model, layers=layer, score=score)
+    assert f"score {score!r} does not depend on layer {layer!r}: {words}" in str(caught.value)
+
+
+def test_a_derivative_that_is_lost_on_the_way_says_where():
+    nodes = "a = Relu(image) q = Round(a) p = GlobalAveragePool(q) y = Flatten(p)"
+    model = model_of("(float[N,3,8,8] image) => (float[N,3] y)", nodes)
+    model.graph.node[1].name = "quantise"
+    with pytest.raises(Disconnected, match="the derivative is lost: Round 'quantise' has derivative zero"):
+        convert(model, layers="a")
+    assert convert(model).contract.layers[0].name == "q"
+
+
+@pytest.mark.parametrize(
+    ("signature", "expected"),
+    [
+        ("float[N,3,8,8] image, float[N,4] more", "image"),
+        ("float[N,4] more, float[N,3,8,8] image", "image"),
+        ("float[N,3,9] signal, float[N,3,8,8,8] volume", "volume"),
+        ("float[N,4] only", "only"),
+        ("float[N,4] one, float[N,4] two", None),
+    ],
+)
+def test_the_picture_s_input(signature, expected):
+    first = signature.split()[1].rstrip(",")
+    model = load(model_of(f"({signature}) => (float[N] y)", f"y = Relu({first})"))
+    found = picture_input(model)
+    assert (found and found.name) == expected
