@@ -6,6 +6,7 @@ re-encodes the user's nodes. `append` adds to a copy of the original ModelProto,
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 
@@ -22,7 +23,8 @@ from cam_onnx.external import External, check_external
 __all__ = ["Model", "ModelLike", "load"]
 
 ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
-_LARGE = 1024  # bytes; shape inference needs no larger initializer
+_LARGE = 256  # elements; shape inference needs no larger initializer
+_KEEP = {"Cast", "Identity", "LogSoftmax", "Relu", "Sigmoid", "Softmax", "Tanh"}  # operators that keep the shape
 
 
 @dataclass
@@ -180,7 +182,8 @@ def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
         getattr(bare.graph, part).extend(getattr(graph, part))
     inputs = {i.name for i in graph.input}
     for tensor in graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.ByteSize() > _LARGE:
+        # not ByteSize(), which costs as much as serializing every weight
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or math.prod(tensor.dims) > _LARGE:
             if tensor.name not in inputs:
                 info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
                 bare.graph.input.append(info)
@@ -217,6 +220,10 @@ def view(model: Model) -> ir.Graph:
         node = value.producer()
         if node is not None and node.op_type == "Constant" and "value" in node.attributes:
             value.const_value = node.attributes["value"].as_tensor()
+    for node in reversed(graph):  # inference goes forwards only; these tell their input's shape too
+        x = node.inputs[0] if node.inputs else None
+        if node.op_type in _KEEP and x is not None and x.shape is None and node.outputs[0].shape is not None:
+            x.shape = node.outputs[0].shape.copy()
     return graph
 
 

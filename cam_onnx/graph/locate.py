@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from cam_onnx.autodiff.backward import Path, mark
+from cam_onnx.autodiff.backward import mark
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.autodiff.val import cotangent_type
@@ -146,23 +146,18 @@ def candidates(model: Model, score: Score) -> list[Place]:
     """Return every inner value with spatial extent on the way to the score, in the order of the graph."""
     roles = follow(model.graph)
     found = []
-    for value in _on_path(model, score).values_in_order:
+    for value in _on_path(model, score):
         axes = axes_of(roles.get(value, ()))
         if axes is not None and has_extent(value, axes) and value.name:
             found.append(Place(value.name, axes))
     return found
 
 
-@dataclass
-class _Ordered:
-    path: Path
-    values_in_order: list[ir.Value]
-
-
-def _on_path(model: Model, score: Score) -> _Ordered:
-    path = mark(model.graph, fed(model), [model.values[score.name]], model.opset, RULES)
-    ordered = [y for node in path.nodes for y in node.outputs if y in path.values]
-    return _Ordered(path, [y for y in ordered if y.name != score.name])
+def _on_path(model: Model, score: Score) -> list[ir.Value]:
+    """Return every inner value of which the score has a derivative, also where none reaches the input (Round)."""
+    inner = [y for node in model.graph for y in node.outputs]
+    path = mark(model.graph, [*fed(model), *inner], [model.values[score.name]], model.opset, RULES)
+    return [y for y in inner if y in path.values and y.name != score.name]
 
 
 def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -> list[Place]:
@@ -180,7 +175,7 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
         if not found:
             raise LayerNotFound(
                 f"{model.name}: no value with spatial extent lies between the input and {shown(score.name)!r}; "
-                f"values on the way: {_listed([v.name or '' for v in _on_path(model, score).values_in_order])}. "
+                f"values on the way: {_listed([v.name or '' for v in _on_path(model, score)])}. "
                 "Name a layer (layers=, --layer)"
             )
         return found[-1:]
@@ -206,8 +201,11 @@ def _named(model: Model, name: str, roles: dict[ir.Value, Roles], score: Score) 
         raise LayerNotFound(f"{model.name} has no value or node {shown(name)!r}{near}{extra}")
     axes = axes_of(roles.get(value, ()))
     if axes is None or not has_extent(value, axes):
+        why = "has no spatial extent that a map could show"
+        if axes is None and value.shape is not None and len(value.shape) > 2:
+            why = "is not known to have spatial axes: nothing before it says which axis is what"
         raise LayerNotFound(
-            f"layer {shown(name)!r} {_typed(value)} has no spatial extent that a map could show; candidates: "
+            f"layer {shown(name)!r} {_typed(value)} {why}; candidates: "
             f"{_listed([p.name for p in candidates(model, score)])}"
         )
     return Place(value.name, axes)
