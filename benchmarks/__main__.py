@@ -23,8 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, metavar="N", help="pairs that are measured (default: each its own)")
     parser.add_argument("--json", metavar="FILE", help="write the results, unrounded")
     parser.add_argument("--markdown", metavar="FILE", help="write the page docs/benchmarks.md")
-    given = list(sys.argv[1:] if argv is None else argv)
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     for name in options.names:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark {name!r}{did_you_mean(name, BENCHMARKS)}; there are: {', '.join(BENCHMARKS)}")
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"measuring {name} ...", file=sys.stderr)
         results.append(measure(BENCHMARKS[name], options.rounds))
     print(report.as_text(results))
-    command = shlex.join(["python", "-m", "benchmarks", *map(_without_folders, given)])
+    command = _command(options)
     if options.json:
         files.write(options.json, report.as_json(results, command).encode())
     if options.markdown:
@@ -45,9 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _without_folders(argument: str) -> str:
-    """A path of this machine is nobody else's business."""
-    return Path(argument).name if Path(argument).is_absolute() else argument
+def _command(options: argparse.Namespace) -> str:
+    """Return what makes the same page again; a folder of this machine is nobody else's business."""
+    words = ["python", "-m", "benchmarks", *options.names]
+    for option, value in (("--rounds", options.rounds), ("--json", options.json), ("--markdown", options.markdown)):
+        if value is not None:
+            words += [option, Path(str(value)).name if Path(str(value)).is_absolute() else str(value)]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

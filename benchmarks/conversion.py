@@ -50,7 +50,7 @@ def conversion(count: int) -> Pair:
 
 @benchmark("conversion-100", kind="seconds", goal=1.0, rounds=15)
 def conversion_100() -> Pair:
-    """Seconds per 1,000 nodes, beside import: a chain of 100 (Conv, Relu, residual Add), differentiated to its input."""
+    """Seconds per 1,000 nodes beside import: a chain of 100 (Conv, Relu, residual Add), down to its input."""
     return conversion(100)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BENCHMARKS", "Benchmark", "Pair", "Result", "benchmark", "measure"]
+__all__ = ["BENCHMARKS", "Benchmark", "Kind", "Pair", "Result", "benchmark", "measure"]
 
 Kind = Literal["ratio", "difference", "seconds"]
 SHORTEST = 0.02  # seconds a sample should last: below, the clock and the scheduler are measured

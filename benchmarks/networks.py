@@ -81,7 +81,9 @@ def resnet18() -> bytes:
         [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", 1000])],
         weights,
     )
-    data: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8
+    ).SerializeToString()
     return data
 
 

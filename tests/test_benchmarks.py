@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.conversion import chain
-from benchmarks.harness import BENCHMARKS, Benchmark, Pair, benchmark, measure
+from benchmarks.harness import BENCHMARKS, Benchmark, Kind, Pair, benchmark, measure
 from benchmarks.report import as_markdown, as_text
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,8 @@ class Clock:
     """A clock that only work moves; every round the machine is three times slower than in the one before."""
 
     def __init__(self) -> None:
-        self.now, self.calls = 0.0, []
+        self.now = 0.0
+        self.calls: list[str] = []
 
     def __call__(self) -> float:
         return self.now
@@ -35,7 +36,7 @@ class Clock:
         return call
 
 
-def fake(kind: str, clock: Clock, ours: float, baseline: float | None, per: float = 1.0) -> Benchmark:
+def fake(kind: Kind, clock: Clock, ours: float, baseline: float | None, per: float = 1.0) -> Benchmark:
     pair = Pair(clock.work("A", ours), None if baseline is None else clock.work("B", baseline), per)
     return Benchmark("fake", lambda: pair, kind, 2.0, 5, "means")
 
@@ -45,7 +46,6 @@ def test_pairs_alternate_and_their_ratio_ignores_a_machine_that_slows_down():
     result = measure(fake("ratio", clock, ours=3.0, baseline=2.0), clock=clock)
     assert "".join(clock.calls) == "AB" * (2 + 5), "two rounds to warm up, five that count"
     assert (result.low, result.figure, result.high) == pytest.approx((1.5, 1.5, 1.5))
-    assert result.ours / result.baseline == pytest.approx(1.5)
     assert result.rounds == 5
     assert result.met is True
 

@@ -105,7 +105,7 @@ def _judge(path: Path, node: ir.Node, rule: Rule | None, index: int) -> None:
         nodes.append(node)
 
 
-def refuse(path: Path, between: str) -> None:
+def refuse(path: Path, where: str, between: str) -> None:
     """Raise with the whole list if any operator on the path lacks a rule."""
     if not path.refused:
         return
@@ -117,7 +117,7 @@ def refuse(path: Path, between: str) -> None:
     ]
     last = label(max((node for found in path.refused.values() for node in found), key=path.nodes.index))
     raise UnsupportedOperators(
-        f"{len(nodes)} operator{'s'[: len(nodes) > 1]} {between} without a gradient rule:\n"
+        f"{where}: {len(nodes)} operator{'s'[: len(nodes) > 1]} {between} without a gradient rule:\n"
         + "\n".join(rows)
         + f"\nChoose a target layer after {last!r}, or register a rule (cam_onnx.autodiff.table).",
         nodes,

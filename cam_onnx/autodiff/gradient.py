@@ -74,7 +74,7 @@ def _differentiate(model: Model, wrt: Sequence[str], of: Sequence[str], table: T
             raise InputError(f"{name!r} is {model.values[name].dtype}: it has no derivative")
     sources, targets = [model.values[n] for n in wrt], [model.values[n] for n in of]
     path = mark(model.graph, sources, targets, model.opset, table)
-    refuse(path, f"between {', '.join(map(repr, wrt))} and {', '.join(map(repr, of))}")
+    refuse(path, model.name, f"between {', '.join(map(repr, wrt))} and {', '.join(map(repr, of))}")
     op = Emitter(model.opset, model.names())
     seeds, inputs, outputs = {}, [], []
     for value in targets:

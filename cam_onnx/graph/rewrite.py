@@ -105,7 +105,7 @@ def rewrite(model: Model, score: Score, places: Sequence[Place], target_input: s
 
 def _path(model: Model, score: ir.Value, layers: list[ir.Value]) -> Path:
     path = mark(model.graph, layers, [score], model.opset, RULES)
-    refuse(path, f"between {', '.join(repr(layer.name) for layer in layers)} and {score.name!r}")
+    refuse(path, model.name, f"between {', '.join(repr(layer.name) for layer in layers)} and {score.name!r}")
     for layer in layers:
         if layer not in path.values or layer is score:
             if layer is score:

@@ -115,7 +115,8 @@ def find(name: str) -> Method:
     for known, entry in METHODS.items():
         if _fold(known) == folded:
             return entry
-    raise UnknownName(f"no method {name!r}{did_you_mean(str(name), METHODS)}; there are: {', '.join(METHODS)}")
+    near = did_you_mean(str(name), METHODS)
+    raise UnknownName(f"no method {shown(name)!r}{near or '.'} There are: {', '.join(METHODS)}")
 
 
 def _fold(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cam_onnx.errors import InputError, UnknownName, did_you_mean
+from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
 
 __all__ = ["COLORMAPS", "DIVERGING", "check", "colorize"]
 
@@ -40,7 +40,8 @@ def check(name: str) -> str:
     for known in COLORMAPS:
         if known.replace("-", "_") == folded:
             return known
-    raise UnknownName(f"no colour map {name!r}{did_you_mean(str(name), COLORMAPS)}; there are: {', '.join(COLORMAPS)}")
+    near = did_you_mean(str(name), COLORMAPS)
+    raise UnknownName(f"no colour map {shown(name)!r}{near or '.'} There are: {', '.join(COLORMAPS)}")
 
 
 def colorize(values: ArrayLike, colormap: str = "jet") -> NDArray[np.uint8]:

@@ -38,38 +38,34 @@ SCORES = {
     "ArgMax": (("int64[N] y", "y = ArgMax<axis=1, keepdims=0>(logits)"), ("logits", False, 5, "")),
     "ArgMax of a Softmax, both outputs": (
         ("int64[N,1] y, float[N,5] s", "s = Softmax(logits) y = ArgMax<axis=1>(s)"),
-        ("s", False, 5, ""),
+        ("logits", False, 5, "softmax"),
     ),
     "Cast and Identity behind": (
         ("double[N,5] y", "s = Softmax(logits) i = Identity(s) y = Cast<to=11>(i)"),
         ("logits", False, 5, "softmax"),
     ),
-    "Reshape behind": (("float[N,5,1] y", "s = Softmax(logits) y = Reshape(s, t)"), ("logits", False, 5, "softmax")),
+    "Reshape behind": (
+        ("float[N,5,1] y", "s = Softmax(logits) y = Reshape(s, shape)"),
+        ("logits", False, 5, "softmax"),
+    ),
     "Flatten of what is flat before": (
         ("float[N,5] y", "i = Flatten(logits) y = Softmax(i)"),
         ("logits", False, 5, "softmax"),
-    ),
-    "integers first": (
-        ("int64[N,5] first, float[N,5] y", "first = Cast<to=7>(logits) y = Softmax(logits)"),
-        ("logits", False, 5, ""),
     ),
     "a map first": (
         ("float[N,4,6,6] r, float[N,5] y", "r = Relu(a) y = Softmax(logits)"),
         ("logits", False, 5, "softmax"),
     ),
     "(N, C, 1, 1)": (("float[N,4,1,1] y", "y = Sigmoid(p)"), ("p", False, 4, "sigmoid")),
-    "(N,)": (("float[N] y", "y = Squeeze(t1, one) t1 = Relu(t0)"), ("y", False, 1, "")),
+    "(N,)": (("float[N] y", "t = MatMul(f, m1) y = Squeeze(t, one)"), ("y", False, 1, "")),
     "(C,)": (("float[5] y", "y = ReduceSum<keepdims=0>(logits, zero)"), ("y", True, 5, "")),
 }
-del SCORES["integers first"]  # a Cast to integers hides which of both is meant
 
 
 @pytest.mark.parametrize("row", SCORES)
 def test_the_score_is_found_before_its_activation(row):
     (output, nodes), (name, single, classes, activation) = SCORES[row]
-    if row == "(N,)":
-        nodes = "t0 = MatMul(f, m1) y = Squeeze(t0, one)"
-    constants = dict(t=np.array([-1, 5, 1]), one=np.array([1]), zero=np.array([0]), m1=np.ones((4, 1), np.float32))
+    constants = dict(shape=np.array([-1, 5, 1]), one=np.array([1]), zero=np.array([0]), m1=np.ones((4, 1), np.float32))
     found = find_score(tail(output, nodes, **constants), None)
     assert (found.name, found.single, found.classes, found.activation) == (name, single, classes, activation)
 
@@ -104,12 +100,11 @@ NO_SCORE = {
     "a map only": (("float[N,4,6,6] y", "y = Relu(a)"), None, "no output looks like class scores"),
     "a map only, listed": (("float[N,4,6,6] y", "y = Relu(a)"), None, "its outputs: y float Nx4x6x6. Name the value"),
     "integers only": (
-        ("int64[N,5] y", "y = Cast<to=7>(a1) a1 = Relu(logits)"),
+        ("int64[4] y", "y = Shape(a)"),
         None,
         "no output looks like class scores",
     ),
 }
-NO_SCORE["integers only"] = (("int64[4] y", "y = Shape(a)"), None, "no output looks like class scores")
 
 
 @pytest.mark.parametrize("row", NO_SCORE)
@@ -136,14 +131,20 @@ AXES = {
 }
 
 
+def raised(name):
+    """`convert` raises what is older than opset 13 before it looks for anything."""
+    model = load(BUILDERS[name]())
+    return model.raise_to(13) if model.opset < 13 else model
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_default_is_the_last_value_with_extent(name):
-    assert place(BUILDERS[name]()) == ("features", AXES.get(name, Axes()))
+    assert place(raised(name).proto) == ("features", AXES.get(name, Axes()))
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_candidates_lie_on_the_way_and_have_extent(name):
-    model = load(BUILDERS[name]())
+    model = raised(name)
     score = find_score(model, None)
     found = candidates(model, score)
     assert found[-1].name == "features"
@@ -152,7 +153,7 @@ def test_candidates_lie_on_the_way_and_have_extent(name):
         assert sorted(one.axes.order()) == list(range(len(dims)))
         assert any(dims[axis] != 1 for axis in one.axes.spatial)
     assert score.name not in {one.name for one in found}
-    assert {"pooled", "flat", "s0"} & {one.name for one in found} == set()
+    assert {"pooled", "flat"} & {one.name for one in found} == set()
 
 
 def test_the_bundled_network_s_default_is_the_last_activation(demo_candidates, demo):
@@ -199,7 +200,7 @@ NO_LAYER = {
     "no extent": ("pooled", LayerNotFound, "layer 'pooled' float Nx8x1x1 has no spatial extent"),
     "no extent, candidates": ("flat", LayerNotFound, "candidates: features, c, b, a"),
     "the score": ("logits", LayerNotFound, "layer 'logits' float Nx5 has no spatial extent"),
-    "a weight": ("w1", LayerNotFound, "has no spatial extent"),
+    "a weight": ("w1", LayerNotFound, "is not known to have spatial axes"),
     "twice": (["c", "Conv_2"], InputError, "name one value twice"),
     "none": ([], InputError, "an empty list"),
 }
@@ -215,7 +216,7 @@ def test_no_layer(row):
 
 def test_no_default_layer_lists_what_there_is():
     model = model_of("(float[N,8] x) => (float[N,5] y)", "h = MatMul(x, m) y = Relu(h)", m=np.ones((8, 5), np.float32))
-    with pytest.raises(LayerNotFound, match="no value with spatial extent.*'y'|values on the way: h") as caught:
+    with pytest.raises(LayerNotFound, match="no value with spatial extent lies between the input and 'y'") as caught:
         convert(model)
     assert "values on the way: h" in str(caught.value)
 
@@ -225,7 +226,8 @@ BEHIND = """
     p = GlobalAveragePool(w0)
     logits = Flatten(p)
     back = Unsqueeze(logits, axes)
-    wide = Expand(back, size)
+    tall = Expand(back, size)
+    wide = Conv(tall, w)
     side = Relu(image)
     rounded = Floor(image)
     lost = Relu(rounded)
@@ -246,7 +248,9 @@ BEHIND = """
 )
 def test_a_layer_that_the_score_does_not_depend_on(layer, score, words):
     signature = "(float[N,3,8,8] image) => (float[N,3] both, float[N,3,8,8] wide, float[N,3,8,8] side)"
-    model = model_of(signature, BEHIND, axes=np.array([2, 3]), size=np.array([1, 3, 8, 8]))
+    model = model_of(
+        signature, BEHIND, axes=np.array([2, 3]), size=np.array([1, 3, 8, 8]), w=np.ones((3, 3, 1, 1), "f4")
+    )
     with pytest.raises(Disconnected) as caught:
         convert(model, layers=layer, score=score)
     assert f"score {score!r} does not depend on layer {layer!r}: {words}" in str(caught.value)
@@ -276,3 +280,22 @@ def test_the_picture_s_input(signature, expected):
     model = load(model_of(f"({signature}) => (float[N] y)", f"y = Relu({first})"))
     found = picture_input(model)
     assert (found and found.name) == expected
+
+
+def test_axes_that_nothing_fixes_are_not_guessed():
+    nodes = "s = Reshape(x, four) r = Relu(s) p = ReduceMean<keepdims=0>(r, axes) y = Relu(p)"
+    model = model_of("(float[N,48] x) => (float[N,3] y)", nodes, four=np.array([-1, 3, 4, 4]), axes=np.array([2, 3]))
+    with pytest.raises(LayerNotFound, match="layer 'r' .* is not known to have spatial axes"):
+        convert(model, layers="r")
+
+
+def test_logits_behind_a_view_that_shape_inference_does_not_follow():
+    """What torch exports for ``x.view(x.size(0), -1)``; the rank of `flat` is not inferred before opset 14."""
+    nodes = """
+        p = GlobalAveragePool(image)  s = Shape(p)  n = Gather<axis=0>(s, zero)  u = Unsqueeze(n, axes)
+        to = Concat<axis=0>(u, rest)  flat = Reshape(p, to)  logits = Gemm<transB=1>(flat, w)  y = Softmax<axis=1>(logits)
+    """
+    constants = dict(zero=np.array(0), axes=np.array([0]), rest=np.array([-1]), w=np.ones((5, 3), np.float32))
+    model = model_of("(float[N,3,8,8] image) => (float[N,5] y)", nodes, opset=13, **constants)
+    found = convert(model, layers="image").contract
+    assert (found.score, found.activation) == ("logits", "softmax")

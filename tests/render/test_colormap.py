@@ -54,7 +54,7 @@ def test_case_and_dashes_do_not_matter(name):
 
 @pytest.mark.parametrize("name", ["virids", "", "jet\x1b[31m"])
 def test_an_unknown_name_is_named_with_the_list(name):
-    with pytest.raises(UnknownName, match="there are: jet, turbo") as caught:
+    with pytest.raises(UnknownName, match="There are: jet, turbo") as caught:
         colorize(RAMP, name)
     assert str(caught.value).isprintable()
 
