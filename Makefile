@@ -2,6 +2,7 @@
 #   make demo    explain the bundled model on the bundled pictures, into demo/
 #   make test    all tests
 #   make lint    ruff and mypy
+#   make bench   measure, into docs/benchmarks.md
 #   make check   what CI does, in a fresh environment
 #   make clean   remove what make made
 
@@ -10,7 +11,7 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip -qq --disable-pip-version-check --no-input
 
-.PHONY: demo test lint check clean help
+.PHONY: demo test lint bench check clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +28,9 @@ lint: $(VENV)/.developed
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+bench: $(VENV)/.installed
+	@$(RUN) -m benchmarks --markdown docs/benchmarks.md
 
 check:
 	@bash .ci/run

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from cam_onnx.explainer import Explainer, Explanation
     from cam_onnx.graph.convert import Converted, convert
+    from cam_onnx.limits import Limits
     from cam_onnx.methods.saliency import saliency
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "InvalidModel",
     "LayerNotFound",
     "LimitExceeded",
+    "Limits",
     "Preprocess",
     "RunFailed",
     "ScoreNotFound",
@@ -61,6 +63,7 @@ _HOMES = {
     "Converted": "cam_onnx.graph.convert",
     "Explainer": "cam_onnx.explainer",
     "Explanation": "cam_onnx.explainer",
+    "Limits": "cam_onnx.limits",
     "Preprocess": "cam_onnx.contract",
     "convert": "cam_onnx.graph.convert",
     "saliency": "cam_onnx.methods.saliency",

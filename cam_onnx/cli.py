@@ -22,7 +22,7 @@ from cam_onnx.errors import CamOnnxError, did_you_mean, shown
 
 __all__ = ["main", "parser"]
 
-COMMANDS = ("explain", "convert", "inspect", "methods", "demo")
+COMMANDS = ("explain", "convert", "inspect", "methods", "colormaps", "demo", "doctor")
 
 
 class _Terminated(BaseException):
@@ -55,6 +55,18 @@ def _size(text: str) -> tuple[int, int]:
     parts = [int(part) for part in text.replace("x", ",").split(",")]
     height, width = parts * 2 if len(parts) == 1 else parts
     return height, width
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number: put --regions behind the pictures, or write --regions=0.5"
+        ) from None
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is out of range: above 0, at most 1")
+    return value
 
 
 _numbers.__name__, _size.__name__ = "numbers", "size"  # argparse says "invalid size value"
@@ -97,6 +109,10 @@ def _picture_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it looks")
     group.add_argument("--colormap", default="jet", metavar="NAME")
     group.add_argument("--alpha", type=float, default=0.5, metavar="A", help="share of the heatmap, 0 to 1")
+    group.add_argument(
+        "--regions", nargs="?", type=_threshold, const=True, default=False, metavar="THRESHOLD",
+        help="outline and list the warm areas: where the map is at least THRESHOLD (default: 0.5); put it last",
+    )  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on stderr")
         added.add_argument("--traceback", action="store_true", help="show where an error comes from")
         return added
 
@@ -124,6 +141,11 @@ def parser() -> argparse.ArgumentParser:
     _graph_options(explain)
     _preprocess_options(explain)
     _picture_options(explain)
+    explain.add_argument(
+        "--figure", metavar="FILE",
+        help="also draw picture, heatmap and overlay side by side with a colour bar (.png, .pdf, .svg, ...); needs the "
+        "extra cam-onnx[plot]",
+    )  # fmt: skip
     _run_options(explain)
 
     convert = command("convert", "Write MODEL with activations, gradients and scores as further outputs.")
@@ -145,10 +167,17 @@ def parser() -> argparse.ArgumentParser:
     methods = command("methods", "List the methods.")
     methods.add_argument("--json", action="store_true", help="print the list as JSON")
 
+    colormaps = command("colormaps", "List the colour maps; with -o as a picture.")
+    colormaps.add_argument("-o", "--out", metavar="FILE", help="a picture with a labelled strip of each")
+
     demo = command("demo", "Explain two bundled pictures with the bundled network.")
     demo.add_argument("-o", "--out", metavar="FOLDER", default="demo/", help="created if missing (default: demo/)")
     _picture_options(demo)
     _run_options(demo)
+
+    doctor = command("doctor", "Examine the installation: what is there, what works, how to repair what does not.")
+    doctor.add_argument("--providers", metavar="P[,P]", help="execution providers to try (default: what works)")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     return root
 
 
@@ -181,8 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from cam_onnx import commands
+    from cam_onnx import commands, printing
 
+    printing.be_quiet(arguments.quiet)
     code: int = getattr(commands, arguments.command)(arguments)
     sys.stdout.flush()  # a closed pipe is noticed here, not at exit
     return code

@@ -5,37 +5,33 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cam_onnx import files, printing
 from cam_onnx.contract import Preprocess
-from cam_onnx.errors import InputError, WriteFailed, shown
+from cam_onnx.errors import InputError, shown
 from cam_onnx.options import read_preprocess
+from cam_onnx.places import PICTURES, Place, check_figure, plan
+from cam_onnx.progress import Progress
 
 if TYPE_CHECKING:
     from cam_onnx.explainer import Explainer, Explanation
+    from cam_onnx.render.figure import Row
 
-__all__ = ["convert", "demo", "explain", "inspect", "methods"]
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one picture's explanation goes: `file` for the overlay alone, else all files into `folder`."""
-
-    picture: str
-    file: Path | None = None
-    folder: Path | None = None
+__all__ = ["colormaps", "convert", "demo", "doctor", "explain", "inspect", "methods"]
 
 
 def explain(options: argparse.Namespace) -> int:
     """Explain pictures; exit code 1 where a map is NaN."""
     places = plan(options.images, options.out, several=len(options.target or ()) > 1)
-    return _explain(_explainer(options), places, options)
+    if options.figure:
+        check_figure(options.figure, places, len(options.target or ["-1"]))
+    with Progress("preparing the model"):
+        explainer = _explainer(options)
+    return _explain(explainer, places, options)
 
 
 def convert(options: argparse.Namespace) -> int:
@@ -46,10 +42,11 @@ def convert(options: argparse.Namespace) -> int:
     if os.path.realpath(out) == os.path.realpath(options.model):
         raise InputError(f"{shown(out)} is the model itself: choose another name with -o")
     files.check_writable(out)
-    converted = cam_onnx.convert(
-        options.model, layers=options.layer, score=options.score, method=options.method or "grad-cam",
-        preprocess=_preprocess(options), labels=options.labels, target_input=options.target_input,
-    )  # fmt: skip
+    with Progress("converting the model"):
+        converted = cam_onnx.convert(
+            options.model, layers=options.layer, score=options.score, method=options.method or "grad-cam",
+            preprocess=_preprocess(options), labels=options.labels, target_input=options.target_input,
+        )  # fmt: skip
     for text in converted.notes:
         printing.note(text)
     if options.target_input == "optional":
@@ -100,6 +97,29 @@ def methods(options: argparse.Namespace) -> int:
     return 0
 
 
+def colormaps(options: argparse.Namespace) -> int:
+    """List the colour maps, and draw them."""
+    from cam_onnx.render.colormap import COLORMAPS
+
+    if options.out:
+        if Path(options.out).suffix.lower() not in PICTURES:
+            raise InputError(f"{shown(options.out)}: no picture's suffix: use {', '.join(PICTURES)}")
+        files.check_writable(options.out)
+    printing.strips(COLORMAPS, _colours)
+    if options.out:
+        from cam_onnx.render import image, swatches
+
+        image.save(options.out, swatches.sheet())
+        printing.line(f"wrote: {options.out}")
+    return 0
+
+
+def _colours(name: str) -> Any:
+    from cam_onnx.render.swatches import strip
+
+    return strip(name, 40)[0]
+
+
 def demo(options: argparse.Namespace) -> int:
     """Explain the bundled pictures with the bundled network."""
     import cam_onnx
@@ -111,8 +131,25 @@ def demo(options: argparse.Namespace) -> int:
         str(home / "efficientnet-lite0.onnx"), preprocess=str(home / "efficientnet-lite0.json"),
         labels=str(home / "imagenet_labels.txt"), backend=options.backend, providers=_providers(options),
     )  # fmt: skip
-    options.target = None
+    options.target = options.figure = None
     return _explain(explainer, places, options)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Examine the installation; exit code 1 where something does not work."""
+    from cam_onnx.doctor import examine
+
+    findings = examine(_providers(options))
+    states = [finding.state for finding in findings]
+    if options.json:
+        printing.dump({"sound": "problem" not in states, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:  # no table: what draws one may be what is missing
+            printing.line(f"{finding.state:8} {finding.check:11} {finding.what}")
+            if finding.repair:
+                printing.line(f"{'':8} {'repair:':>11} {finding.repair}")
+        printing.line(f"problems: {states.count('problem')}, warnings: {states.count('warning')}")
+    return int("problem" in states)
 
 
 def demo_files() -> Path:
@@ -124,76 +161,44 @@ def demo_files() -> Path:
     raise InputError("the bundled network is missing: install cam-onnx from its wheel, or run in a checkout")
 
 
-def plan(pictures: Sequence[str], out: str | None, several: bool = False) -> list[Place]:
-    """Say where every result goes, before anything is loaded. A folder with a trailing slash is created.
-
-    Raises
-    ------
-    InputError
-        A file for several pictures, an unknown suffix, two results at one path, a picture overwritten.
-    WriteFailed
-        A missing or read-only folder.
-    """
-    if out is None:
-        places = [Place(picture, file=Path(f"{Path(picture).stem}.cam.png")) for picture in pictures]
-        if several:
-            raise InputError("several targets: give -o a folder, such as -o out/")
-    elif out.endswith(("/", os.sep)) or os.path.isdir(out):
-        folder = Path(out)
-        if not folder.is_dir():
-            files.check_writable(folder)  # its parent must be there
-            try:
-                folder.mkdir()
-            except OSError as error:
-                raise WriteFailed(f"cannot create {shown(folder)}/: {error.strerror}") from None
-        places = [Place(picture, folder=folder) for picture in pictures]
-    else:
-        if len(pictures) > 1 or several:
-            raise InputError(f"{shown(out)} is one file for several overlays: give a folder, {shown(out)}/")
-        if Path(out).suffix.lower() not in PICTURES:
-            raise InputError(
-                f"{shown(out)}: no picture's suffix ({', '.join(PICTURES)}); for a folder write {shown(out)}/"
-            )
-        places = [Place(pictures[0], file=Path(out))]
-    _check_places(places)
-    return places
-
-
-def _check_places(places: Sequence[Place]) -> None:
-    taken: dict[str, str] = {}
-    for place in places:
-        path = place.file or place.folder / Path(place.picture).stem  # type: ignore[operator]
-        key = os.path.realpath(path)
-        if key in taken:
-            raise InputError(f"{shown(taken[key])} and {shown(place.picture)} would both be written to {shown(path)}")
-        taken[key] = place.picture
-        if place.file is not None:
-            files.check_writable(place.file)
-            if key in {os.path.realpath(p.picture) for p in places}:
-                raise InputError(f"{shown(place.file)} is a picture to be explained: choose another name with -o")
-
-
 def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Namespace) -> int:
+    from cam_onnx.render import figure
+    from cam_onnx.showing import figure_rows
+
     results: list[dict[str, Any]] = []
+    rows: list[Row] = []
     said: set[str] = set()
     failed = False
-    silent = options.json and len(places) > 1  # else what is printed shows how far we are
-    for place in printing.progress(places, "explaining") if silent else places:
-        explanation = explainer.explain(place.picture, target=_targets(options))
-        for text in explanation.notes:
-            if text not in said:
-                printing.note(text)
-        said.update(explanation.notes)
-        written = _write(explanation, place, options)
-        for reason in filter(None, explanation.reasons):
-            printing.warning(f"{place.picture}: {reason}")
-        failed |= bool((explanation.saliency != explanation.saliency).any())  # NaN
-        for i in range(len(explanation)):
-            results.append({**explanation[i].to_dict(), "picture": place.picture, "files": written})
-            if not options.json:
-                _print(results[-1], first=len(results) == 1)
+    targets = max(1, len(options.target or ()))
+    with Progress("explaining", total=len(places) * targets) as progress:
+        for place in places:
+            tell = progress.after(len(results))
+            explanation = explainer.explain(place.picture, target=_targets(options), progress=tell)
+            written = _write(explanation, place, options)
+            failed |= bool((explanation.saliency != explanation.saliency).any())  # NaN
+            if options.figure:
+                rows += figure_rows(explanation, options.alpha, options.colormap, options.regions)
+            with progress.aside():
+                for text in explanation.notes:
+                    if text not in said:
+                        printing.note(text)
+                said.update(explanation.notes)
+                for reason in filter(None, explanation.reasons):
+                    printing.warning(f"{place.picture}: {reason}")
+                for i in range(len(explanation)):
+                    found = explanation[i].to_dict(options.regions)
+                    results.append({**found, "picture": place.picture, "files": written})
+                    if not options.json:
+                        _print(results[-1], first=len(results) == 1)
+    if options.figure:
+        with Progress("drawing the figure"):
+            figure.save(options.figure, figure.figure(rows, options.colormap))
+        for result in results:
+            result["figure"] = options.figure
     if options.json:
         printing.dump(results)
+    elif options.figure:
+        printing.line(f"\nfigure: {options.figure}")
     return int(failed)
 
 
@@ -207,9 +212,11 @@ def _write(explanation: Explanation, place: Place, options: argparse.Namespace) 
     from cam_onnx.render import image
 
     if place.folder is not None:
-        return explanation.save(place.folder, alpha=options.alpha, colormap=options.colormap)
+        return explanation.save(
+            place.folder, alpha=options.alpha, colormap=options.colormap, regions=options.regions
+        )
     assert place.file is not None
-    image.save(place.file, explanation.overlay(alpha=options.alpha, colormap=options.colormap))
+    image.save(place.file, explanation.overlay(options.alpha, options.colormap, options.regions))
     return [str(place.file)]
 
 
@@ -227,7 +234,21 @@ def _print(result: dict[str, Any], first: bool) -> None:
     explained = f"{target['name']} ({target['index']})" if known else f"class {target['index']}"
     printing.line(f"explained: {explained}, score {target['score']:.3f}")
     printing.line(f"layer: {', '.join(result['layers'])}; method: {result['method']}; {_times(seconds)}")
+    if "regions" in result:
+        _print_regions(result["regions"])
     printing.line(f"wrote: {', '.join(result['files'])}")
+
+
+def _print_regions(regions: dict[str, Any]) -> None:
+    rows = [
+        (" ".join(map(str, r["box"])), r["area"], r["share"], f"{r['peak']['x']} {r['peak']['y']}")
+        for r in regions["found"]
+    ]
+    title = f"warm areas, at least {regions['threshold']:g} of the map's scale"
+    if rows:
+        printing.table(["box x0 y0 x1 y1", "pixels", "share of the map", "peak x y"], rows, title)
+    else:
+        printing.line(f"{title}: none")
 
 
 def _times(seconds: dict[str, float]) -> str:

@@ -231,7 +231,11 @@ class Contract:
             )
             if not contract.layers or not all(isinstance(n, str) for n in contract.roles.values()):
                 raise ValueError("no layers or bad roles")
-            contract.roles["logits"], contract.roles["target"]
+            for role in ("target", "logits", "score", "class"):
+                contract.roles[role]
+            for name, kind in (("score", str), ("method", str), ("activation", str), ("batch_axis", int)):
+                if not isinstance(getattr(contract, name), kind):
+                    raise TypeError(f"{name} is {getattr(contract, name)!r}")
             return contract
         except ContractError:
             raise
@@ -249,7 +253,7 @@ class Contract:
 
     def layer(self, name: str) -> Layer:
         """Return the layer called `name` (KeyError if there is none)."""
-        return next(layer for layer in self.layers if layer.name == name)
+        return {layer.name: layer for layer in self.layers}[name]
 
     def agrees(self, layers: str | Sequence[str] | None, score: str | None) -> None:
         """Refuse (ContractError) layers or a score that the file was not converted for."""

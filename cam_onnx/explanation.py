@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -169,15 +169,16 @@ class Explanation:
 
         return self._each(lambda i: colorize(self.drawn(i), colormap))
 
-    def overlay(self, alpha: float = 0.5, colormap: str = "jet") -> Any:
+    def overlay(self, alpha: float = 0.5, colormap: str = "jet", regions: bool | float = False) -> Any:
         """Return the heatmap blended onto the picture, RGB u8 (H, W, 3): an array for one sample, else a list.
 
-        Where the map is 0 the picture keeps its pixels; where it is 1 the heatmap has the share `alpha`.
+        Where the map is 0 the picture keeps its pixels; where it is 1 the heatmap has the share `alpha`. With
+        `regions`, True or their threshold, the warm areas are outlined.
 
         Raises
         ------
         InputError
-            Tensors were explained, so that there is no picture; or `alpha` is not in [0, 1].
+            Tensors were explained, so that there is no picture; `alpha` or the threshold is out of range.
         """
         from cam_onnx.render.overlay import overlay
 
@@ -185,15 +186,73 @@ class Explanation:
             picture = self.pictures[i]
             if picture is None:
                 raise InputError("there is no picture to lay the map over: tensors were explained; use heatmap()")
-            return overlay(picture, self.drawn(i), alpha=alpha, colormap=colormap)
+            blend = overlay(picture, self.drawn(i), alpha=alpha, colormap=colormap)
+            if regions is False:
+                return blend
+            from cam_onnx.render.regions import THRESHOLD, draw_regions
+
+            return draw_regions(blend, self[i].regions(THRESHOLD if regions is True else regions))
 
         return self._each(draw)
 
-    def save(self, folder: str | os.PathLike[str], *, alpha: float = 0.5, colormap: str = "jet") -> list[str]:
+    def regions(self, threshold: float = 0.5) -> Any:
+        """Return the connected areas where the map is at least `threshold` of its scale, the largest share first.
+
+        Returns
+        -------
+        list of cam_onnx.render.regions.Region
+            Boxes, contours, areas, shares of the map, peaks; for several samples a list of such lists.
+
+        Raises
+        ------
+        InputError
+            The threshold is not above 0 and at most 1.
+        """
+        from cam_onnx.render.regions import regions
+
+        return self._each(lambda i: regions(self.drawn(i), threshold))
+
+    def figure(self, *, alpha: float = 0.5, colormap: str = "jet", regions: bool | float = False) -> Any:
+        """Return a matplotlib Figure: picture, heatmap and overlay side by side, with a colour bar; a row a sample.
+
+        It belongs to nobody but the caller (no pyplot): ``e.figure().savefig("cat.pdf")``.
+
+        Raises
+        ------
+        RunFailed
+            matplotlib is not installed: ``pip install 'cam-onnx[plot]'``.
+        InputError
+            Too many samples for one figure, or as for `overlay`.
+        """
+        from cam_onnx.render.figure import figure, require
+        from cam_onnx.showing import figure_rows
+
+        require()
+        return figure(figure_rows(self, alpha, colormap, regions), colormap)
+
+    def _repr_png_(self) -> bytes | None:
+        from cam_onnx.showing import png
+
+        return png(self)
+
+    def _repr_html_(self) -> str:
+        from cam_onnx.showing import html_table
+
+        return html_table(self)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        alpha: float = 0.5,
+        colormap: str = "jet",
+        regions: bool | float = False,
+    ) -> list[str]:
         """Write four files per sample into `folder`, which is made if its parent exists.
 
         ``<name>.overlay.png`` (if there is a picture), ``<name>.heatmap.png``, ``<name>.saliency.npy`` (the first
-        layer's signed saliency) and ``<name>.explanation.json``.
+        layer's signed saliency) and ``<name>.explanation.json``. With `regions`, True or their threshold, overlay
+        and JSON have the warm areas.
 
         Returns
         -------
@@ -207,31 +266,13 @@ class Explanation:
         """
         from cam_onnx.saving import save
 
-        return save(self, folder, alpha, colormap)
+        return save(self, folder, alpha, colormap, regions)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what can be said in JSON of one sample (the first)."""
-        index = int(self.target[0])
-        probabilities = self.probabilities
-        return {
-            "name": self.names[0],
-            "method": self.method,
-            "layers": list(self.layers),
-            "target": {
-                "index": index,
-                "name": self.label(index),
-                "score": float(self.score[0]),
-                "probability": None if probabilities is None else float(probabilities[0, index]),
-            },
-            "top": [{"index": i, "name": name, "probability": p} for i, name, p in self.top()[0]],
-            "blank": self.reasons[0],
-            "provider": self.provider,
-            "seconds": {step: round(seconds, 6) for step, seconds in self.timings.items()},
-            "notes": self.notes,
-            "preprocess": None if self.contract.preprocess is None else asdict(self.contract.preprocess),
-            "model_sha256": self.contract.source_sha256,
-            "tool": self.contract.tool,
-        }
+    def to_dict(self, regions: bool | float = False) -> dict[str, Any]:
+        """Return what can be said in JSON of one sample (the first); `regions` as for `overlay`."""
+        from cam_onnx.saving import described
+
+        return described(self, regions)
 
     def _each(self, draw: Any) -> Any:
         drawn = [draw(i) for i in range(len(self))]

@@ -48,7 +48,14 @@ KINDS = {
 }
 
 
-def read(path: Path, *, what: str = "file", limit: int | None = None) -> bytes:
+def read(
+    path: Path,
+    *,
+    what: str = "file",
+    limit: int | None = None,
+    todo: str = "raise the limit if you trust the file",
+    head: int = -1,
+) -> bytes:
     """Return the whole content of a regular file (symbolic links are followed).
 
     Parameters
@@ -58,6 +65,10 @@ def read(path: Path, *, what: str = "file", limit: int | None = None) -> bytes:
         What the file is to the caller ("model", "picture"): the first word of every message.
     limit : int, optional
         In bytes; looked at before reading.
+    todo : str
+        What to do about it.
+    head : int
+        Read no more than so many bytes from the start; -1: everything.
 
     Raises
     ------
@@ -74,18 +85,15 @@ def read(path: Path, *, what: str = "file", limit: int | None = None) -> bytes:
             found = os.fstat(descriptor)
             _regular(found, path, what)
             if limit is not None and found.st_size > limit:
-                raise LimitExceeded(
-                    f"{what} {shown(path)}: {found.st_size:,} bytes, the limit is {limit:,}: raise the limit if you "
-                    "trust the file"
-                )
-            return stream.read()
+                raise LimitExceeded(f"{what} {shown(path)}: {found.st_size:,} bytes, the limit is {limit:,}: {todo}")
+            return stream.read(head)
     except ValueError as error:  # a NUL in the path
         if isinstance(error, InputError):
             raise
         raise InputError(f"{what} {shown(path)}: not a path ({error})") from None
     except OSError as error:
-        todo = READING.get(error.errno or 0, "check the path")
-        raise InputError(f"{what} {shown(path)}: {_reason(error)}; {todo}") from None
+        advice = READING.get(error.errno or 0, "check the path")
+        raise InputError(f"{what} {shown(path)}: {_reason(error)}; {advice}") from None
     except MemoryError:
         raise LimitExceeded(f"{what} {shown(path)}: larger than the memory") from None
 

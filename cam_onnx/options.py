@@ -8,19 +8,41 @@ from typing import Any
 
 from cam_onnx import files
 from cam_onnx.contract import Preprocess
-from cam_onnx.errors import InputError, shown
+from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
+from cam_onnx.external import External, check_external
+from cam_onnx.inlined import check_size
+from cam_onnx.limits import DEFAULTS, Limits, raise_it
+from cam_onnx.presets import PRESETS
 
-__all__ = ["read_labels", "read_model", "read_preprocess"]
+__all__ = ["check_model", "read_labels", "read_model", "read_preprocess"]
+
+PROTOBUF = (1 << 31) - 1  # bytes of one message
 
 
 def read_preprocess(source: Preprocess | str | os.PathLike[str] | None) -> Preprocess | None:
-    """Return a `Preprocess`, read from a JSON file where `source` is a path."""
+    """Return a `Preprocess`: a preset where `source` is its name, else read from the JSON file at this path.
+
+    A preset wins over a file of the same name, so that what a command does never depends on the folder it runs in:
+    ``./imagenet`` is the file.
+    """
     if source is None or isinstance(source, Preprocess):
         return source
     if not isinstance(source, (str, os.PathLike)):
-        raise InputError(f"preprocess: expected a Preprocess or the path of a JSON file, got {type(source).__name__}")
+        raise InputError(
+            "preprocess: expected a Preprocess, the name of a preset or the path of a JSON file, got "
+            f"{type(source).__name__}"
+        )
+    if isinstance(source, str):
+        if source in PRESETS:
+            return PRESETS[source].preprocess
+        if os.path.splitext(source) == (os.path.basename(source), "") and not os.path.lexists(source):
+            raise UnknownName(
+                f"preprocess: {shown(source)!r} is no preset and no file{did_you_mean(source, PRESETS)} (presets: "
+                f"{', '.join(PRESETS)}; a file: JSON)"
+            )
+    text = _text(source, "preprocessing file")
     try:
-        return Preprocess.from_json(_text(source, "preprocessing file"))
+        return Preprocess.from_json(text)
     except InputError as error:
         raise InputError(f"{shown(source)}: {error}") from None
 
@@ -39,16 +61,36 @@ def read_labels(source: Iterable[str] | str | os.PathLike[str] | None) -> tuple[
     return tuple(str(name) for name in source)
 
 
-def read_model(source: Any) -> tuple[bytes, str | None]:
+def read_model(source: Any, limits: Limits = DEFAULTS) -> tuple[bytes, str | None]:
     """Return a model's bytes, and its path if it has one. Loads no onnx."""
     if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        return files.read(path, what="model"), path
+        path, limit, todo = os.fspath(source), limits.max_model_bytes, raise_it("max_model_bytes")
+        if limit > PROTOBUF:
+            limit, todo = PROTOBUF, "no ONNX file can be larger; export it with external data"
+        return files.read(path, what="model", limit=limit, todo=todo), path
     if hasattr(source, "SerializeToString"):  # an onnx.ModelProto
-        return source.SerializeToString(), None
+        source = source.SerializeToString(deterministic=True)
     if isinstance(source, (bytes, bytearray, memoryview)):
+        limits.check("max_model_bytes", len(source), "the model's bytes:")
         return bytes(source), None
     raise InputError(f"model: expected a path, bytes or an onnx.ModelProto, got {type(source).__name__}")
+
+
+def check_model(data: bytes, path: str | None, limits: Limits = DEFAULTS) -> list[External]:
+    """Return a model's checked external data, after counting its bytes and nodes; before any reader sees it.
+
+    Raises
+    ------
+    InvalidModel
+        Unsafe external data, or a function that calls itself.
+    LimitExceeded
+    """
+    where = "the model" if path is None else path
+    check_size(data, limits, where)
+    entries = check_external(data, path)
+    beside = sum({(entry.file, entry.offset): entry.length or 0 for entry in entries}.values())
+    limits.check("max_model_bytes", len(data) + beside, f"{shown(where)}: bytes, with its external data:")
+    return entries
 
 
 def _text(path: str | os.PathLike[str], what: str) -> str:

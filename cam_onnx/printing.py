@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cam_onnx.errors import shown
 
-__all__ = ["dump", "duration", "line", "note", "progress", "table", "warning"]
+__all__ = ["be_quiet", "dump", "duration", "is_quiet", "line", "note", "strips", "table", "warning"]
+
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Leave out notes and progress (`--quiet`), or not: one process is one command line."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Return whether notes and progress are left out."""
+    return _quiet
 
 
 def line(text: str = "") -> None:
@@ -22,7 +35,8 @@ def line(text: str = "") -> None:
 
 def note(text: str) -> None:
     """Say on stderr what was chosen, raised or guessed."""
-    print(f"note: {shown(text, limit=2000)}", file=sys.stderr)
+    if not _quiet:
+        print(f"note: {shown(text, limit=2000)}", file=sys.stderr)
 
 
 def warning(text: str) -> None:
@@ -56,15 +70,22 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], title: str =
         line("  " + "  ".join(columns).rstrip())
 
 
-def progress(items: Sequence[Any], what: str) -> Iterator[Any]:
-    """Iterate over `items`, with a bar on a terminal's stderr."""
-    if not sys.stderr.isatty():
-        yield from items
+def strips(names: Sequence[str], colours: Callable[[str], Iterable[Sequence[int]]]) -> None:
+    """Print names, one a line; on a terminal each with a strip of its RGB `colours`."""
+    if not sys.stdout.isatty():
+        for name in names:
+            line(name)
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.style import Style
+    from rich.text import Text
 
-    yield from track(items, description=what, console=Console(stderr=True), transient=True)
+    console, width = Console(), max(map(len, names)) + 2
+    for name in names:
+        row = Text(name.ljust(width))
+        for red, green, blue in colours(name):
+            row.append(" ", Style(bgcolor=f"rgb({red},{green},{blue})"))
+        console.print(row)
 
 
 def _draw(headers: Sequence[str], rows: list[list[str]], right: list[bool], title: str) -> None:

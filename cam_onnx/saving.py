@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +14,21 @@ from numpy.typing import NDArray
 from cam_onnx import files
 from cam_onnx.errors import WriteFailed, shown
 from cam_onnx.render.image import encode
+from cam_onnx.render.regions import THRESHOLD
 
 if TYPE_CHECKING:
     from cam_onnx.explanation import Explanation
 
-__all__ = ["save"]
+__all__ = ["described", "save"]
 
 
-def save(explanation: Explanation, folder: str | os.PathLike[str], alpha: float, colormap: str) -> list[str]:
+def save(
+    explanation: Explanation,
+    folder: str | os.PathLike[str],
+    alpha: float,
+    colormap: str,
+    regions: bool | float = False,
+) -> list[str]:
     """Write four files per sample into `folder`; see `Explanation.save`."""
     folder = os.fspath(folder)
     contents: dict[str, bytes] = {}
@@ -29,16 +37,17 @@ def save(explanation: Explanation, folder: str | os.PathLike[str], alpha: float,
         made = {}
         if one.pictures[0] is not None:
             made["overlay"] = f"{stem}.overlay.png"
-            contents[made["overlay"]] = encode(one.overlay(alpha, colormap), ".png")
+            contents[made["overlay"]] = encode(one.overlay(alpha, colormap, regions), ".png")
         if one.drawn(0).ndim == 2:
             made["heatmap"] = f"{stem}.heatmap.png"
             contents[made["heatmap"]] = encode(one.heatmap(colormap), ".png")
         made["saliency"] = f"{stem}.saliency.npy"
         contents[made["saliency"]] = npy(one.saliency[0])
-        data = {**one.to_dict(), "files": made, "colormap": colormap}
+        data = {**one.to_dict(regions), "files": made, "colormap": colormap}
         text = json.dumps(finite(data), indent=1, ensure_ascii=False) + "\n"
         contents[f"{stem}.explanation.json"] = text.encode("utf-8", "backslashreplace")
-    if not os.path.isdir(folder):
+    new_folder = not os.path.isdir(folder)
+    if new_folder:
         try:
             os.mkdir(folder)
         except OSError as error:
@@ -53,8 +62,40 @@ def save(explanation: Explanation, folder: str | os.PathLike[str], alpha: float,
     except BaseException:
         for path in written:
             os.unlink(path)
+        if new_folder:
+            os.rmdir(folder)
         raise
     return [os.path.join(folder, name) for name in contents]
+
+
+def described(explanation: Explanation, regions: bool | float = False) -> dict[str, Any]:
+    """Return what can be said in JSON of one sample (the first); see `Explanation.to_dict`."""
+    index = int(explanation.target[0])
+    probabilities = explanation.probabilities
+    found = {
+        "name": explanation.names[0],
+        "method": explanation.method,
+        "layers": list(explanation.layers),
+        "target": {
+            "index": index,
+            "name": explanation.label(index),
+            "score": float(explanation.score[0]),
+            "probability": None if probabilities is None else float(probabilities[0, index]),
+        },
+        "top": [{"index": i, "name": name, "probability": p} for i, name, p in explanation.top()[0]],
+        "blank": explanation.reasons[0],
+        "provider": explanation.provider,
+        "seconds": {step: round(seconds, 6) for step, seconds in explanation.timings.items()},
+        "notes": explanation.notes,
+        "preprocess": None if explanation.contract.preprocess is None else asdict(explanation.contract.preprocess),
+        "model_sha256": explanation.contract.source_sha256,
+        "tool": explanation.contract.tool,
+    }
+    if regions is not False:
+        level = THRESHOLD if regions is True else regions
+        warm = [region.to_dict() for region in explanation[0].regions(level)]
+        found["regions"] = {"threshold": level, "found": warm}
+    return found
 
 
 def stems(explanation: Explanation) -> list[str]:

@@ -38,7 +38,9 @@ def resolve(target: Any, samples: int, classes: int | None, labels: Sequence[str
     if nested and len(nested) < len(rows):
         raise InputError(f"target {shown(target)}: either every entry is a list of targets or none is")
     groups = nested or [[row] for row in rows]
-    if len(groups) not in (1, samples) or not all(groups):
+    if not all(groups):
+        raise InputError(f"target {shown(target)}: no target for sample {groups.index([])}; -1 is the predicted class")
+    if len(groups) not in (1, samples):
         raise InputError(
             f"target has {len(groups)} entries for {samples} sample{'s'[: samples != 1]}: one for all, or one for each"
         )

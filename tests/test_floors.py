@@ -18,27 +18,39 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cam_onnx"
 
 FLOORS = [
-    {"contract", "errors", "external", "files", "options", "wire"},
+    {"contract", "distributions", "errors", "external", "files", "inlined", "limits", "options", "presets", "wire"},
     {"render"},
     {"autodiff", "methods"},
     {"graph", "engine"},
-    {"explainer", "explanation", "saving", "targets"},
-    {"__main__", "cli", "commands", "printing"},
+    {"doctor", "explainer", "explanation", "probes", "saving", "showing", "targets"},
+    {"__main__", "cli", "commands", "places", "printing", "progress"},
 ]
 OPEN_WITHIN = {0, 4, 5}  # floors whose units may import each other
 
 # Other people's packages: where each may be imported, as prefixes of "unit/module".
 HOMES = {
     "cv2": ["render/image.py"],
-    "numpy": ["render/", "autodiff/", "methods/", "graph/", "engine/", "explainer", "explanation", "saving", "targets"],
+    "matplotlib": ["render/figure.py"],
+    "numpy": [
+        "render/",
+        "autodiff/",
+        "methods/",
+        "graph/",
+        "engine/",
+        "explainer",
+        "explanation",
+        "saving",
+        "showing",
+        "targets",
+    ],
     "onnx": ["autodiff/", "graph/", "engine/reference.py"],
     "onnx_ir": ["autodiff/", "graph/", "engine/reference.py"],
     "ml_dtypes": ["autodiff/", "graph/", "engine/"],
     "onnxruntime": ["engine/onnxruntime.py"],
-    "rich": ["printing.py"],
+    "rich": ["printing.py", "progress.py"],
 }
 # Only where they are used, never on top: whoever imports the module has not asked for them yet.
-LAZY = {"rich", "onnxruntime"}
+LAZY = {"matplotlib", "onnxruntime", "rich"}
 
 
 def imports(tree: ast.AST) -> list[tuple[str, bool]]:

@@ -54,8 +54,3 @@ def test_json_has_no_nan(capsys):
 @pytest.mark.parametrize(("seconds", "text"), [(0.01234, "12.3 ms"), (1.234, "1.23 s"), (0, "0.0 ms")])
 def test_durations(seconds, text):
     assert printing.duration(seconds) == text
-
-
-def test_progress_is_silent_where_nobody_watches(capsys):
-    assert list(printing.progress([1, 2], "x")) == [1, 2]
-    assert capsys.readouterr() == ("", "")

@@ -41,6 +41,7 @@ class Emitter:
         self.constants: dict[Any, Val] = {}
         self.scope = "grad"
         self._taken = set(taken)
+        self._last: dict[str, int] = {}
         self._seen: dict[Any, Any] = {}
         self._one_hot: dict[ir.Value, Val] = {}
 
@@ -48,15 +49,16 @@ class Emitter:
 
     def fresh(self, name: str) -> str:
         """Return `name`, or with a suffix if the model or we have it already."""
-        unique, count = name, 1
+        unique, count = name, self._last.get(name, 1)  # names are never given back: smaller suffixes are taken
         while unique in self._taken:
             count += 1
             unique = f"{name}_{count}"
         self._taken.add(unique)
+        self._last[name] = count
         return unique
 
     def output(self, val: Val, name: str) -> Val:
-        """Return `val` under a name of its own, as an output needs it; a runtime drops the Identity."""
+        """Return `val` under a name of its own, as an output needs it: an Identity, at most a copy."""
         if val.name == name:
             return val
         node = ir.node("Identity", [val.value], name=self.fresh(f"{name}/Identity"))

@@ -16,9 +16,11 @@ import onnx.shape_inference
 import onnx.version_converter
 import onnx_ir as ir
 
-from cam_onnx import files, wire
+from cam_onnx import wire
 from cam_onnx.errors import InvalidModel, UnsupportedOpset
-from cam_onnx.external import External, check_external
+from cam_onnx.external import External
+from cam_onnx.limits import DEFAULTS, Limits
+from cam_onnx.options import check_model, read_model
 
 __all__ = ["Model", "ModelLike", "load"]
 
@@ -93,7 +95,7 @@ class Model:
         return Model(raised, self.folder, self.name, self.source, record, self.external)
 
 
-def load(model: ModelLike) -> Model:
+def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
     """Load a model from a path, bytes or a ModelProto.
 
     External data stays where it is: every entry is checked, none is read. A file of IR version below 4 is raised
@@ -105,17 +107,13 @@ def load(model: ModelLike) -> Model:
         The path does not lead to a readable file.
     InvalidModel
         Not ONNX, truncated, inconsistent, or with unsafe external data.
+    LimitExceeded
+        More bytes or nodes than `limits` allow.
     """
-    path: str | None = None
-    if isinstance(model, onnx.ModelProto):
-        data, name = model.SerializeToString(deterministic=True), "the model"
-    elif isinstance(model, (bytes, bytearray, memoryview)):
-        data, name = bytes(model), "the model"
-    else:
-        path = os.path.abspath(os.fspath(model))
-        data, name = files.read(path, what="model"), os.fspath(model)
+    data, given = read_model(model, limits)
+    path, name = (None, "the model") if given is None else (os.path.abspath(given), given)
     wire.metadata(data, name)
-    entries = check_external(data, path)
+    entries = check_model(data, given, limits)
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)

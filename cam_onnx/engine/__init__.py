@@ -82,6 +82,7 @@ def open(  # noqa: A001
     external: Sequence[External] = (),
     backend: str = "onnxruntime",
     providers: str | Sequence[Provider] | None = None,
+    timeout: float | None = None,
 ) -> Engine:
     """Load a serialized model into an engine.
 
@@ -96,6 +97,8 @@ def open(  # noqa: A001
     backend : {"onnxruntime", "reference"}
     providers : sequence of str or (str, dict), optional
         Execution providers of ONNX Runtime, by name or short name ("cuda", "cpu"). None takes what works.
+    timeout : float, optional
+        Seconds for each run; not for "reference", which cannot be stopped.
 
     Raises
     ------
@@ -110,7 +113,9 @@ def open(  # noqa: A001
         raise UnknownName(
             f"unknown backend {shown(backend)!r}, expected {' or '.join(BACKENDS)}{did_you_mean(backend, BACKENDS)}"
         )
-    opened: Engine = import_module(BACKENDS[backend]).open(model, folder=folder, external=external, providers=providers)
+    opened: Engine = import_module(BACKENDS[backend]).open(
+        model, folder=folder, external=external, providers=providers, timeout=timeout
+    )
     return opened
 
 

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from cam_onnx.engine import Array, Provider, Tensor, known_outputs
+from cam_onnx.engine.interrupt import TimedOut, interruptible
 from cam_onnx.engine.providers import NEEDS_CUDA, choose, lost
 from cam_onnx.errors import CamOnnxError, InvalidModel, RunFailed, shown
 from cam_onnx.external import BITS, External
 
-__all__ = ["OnnxRuntimeEngine", "open"]
+__all__ = ["OnnxRuntimeEngine", "describe", "open"]
 
 FATAL = 4  # log severity: whatever goes wrong below that is an exception as well
 
@@ -48,8 +49,10 @@ class OnnxRuntimeEngine:
         folder: str | None,
         external: Sequence[External],
         providers: str | Sequence[Provider] | None,
+        timeout: float | None = None,
     ) -> None:
         self._model = model
+        self._timeout = timeout
         self._folder = folder
         self._external = tuple(external)
         self._runtime = _import()
@@ -60,6 +63,8 @@ class OnnxRuntimeEngine:
         session = self._live()
         got = session.get_providers()
         self.provider: str = got[0]
+        self.tried = tuple(name for name, _ in self._choice)
+        self.got = tuple(got)
         for name in [name for name, _ in self._choice if name not in got]:
             self.note = lost(name, "it could not be started", asked, self.note)
         self.inputs = tuple(_tensor(value, False) for value in session.get_inputs()) + tuple(
@@ -71,9 +76,21 @@ class OnnxRuntimeEngine:
     def run(self, feeds: dict[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Compute the named outputs; see `Engine.run`."""
         names = known_outputs(self, outputs)
-        options = self._runtime.RunOptions()  # its `terminate`, set from another thread, stops the run
+        options = self._runtime.RunOptions()
         options.log_severity_level = FATAL
-        return dict(zip(names, self._compute(names, feeds, options), strict=True))
+
+        def stop() -> None:
+            options.terminate = True
+
+        try:
+            found = interruptible(lambda: self._compute(names, feeds, options), stop, self._timeout)
+        except TimedOut as late:
+            rest = "" if late.ended else " and is still busy with one operator"
+            raise RunFailed(
+                f"the run was terminated after {self._timeout:g} s{rest}: raise timeout (limits=, --timeout), or take "
+                "a smaller picture or batch"
+            ) from late.__cause__
+        return dict(zip(names, found, strict=True))
 
     def _compute(self, names: list[str], feeds: dict[str, Array], options: Any) -> list[Array]:
         session = self._live()
@@ -147,9 +164,23 @@ def open(  # noqa: A001
     folder: str | None = None,
     external: Sequence[External] = (),
     providers: str | Sequence[Provider] | None = None,
+    timeout: float | None = None,
 ) -> OnnxRuntimeEngine:
     """Load a serialized model; see `cam_onnx.engine.open`."""
-    return OnnxRuntimeEngine(model, folder, external, providers)
+    return OnnxRuntimeEngine(model, folder, external, providers, timeout)
+
+
+def describe() -> dict[str, Any]:
+    """Return what ONNX Runtime says of itself: version, the providers that it lists, the devices that it sees."""
+    runtime = _import()
+    found: list[Any] = getattr(runtime, "get_ep_devices", list)()  # since 1.22
+    devices = [(device.ep_name, device.device.type.name, device.device.vendor) for device in found]
+    return {
+        "version": runtime.__version__,
+        "cuda": getattr(runtime, "cuda_version", None) or None,
+        "available": runtime.get_available_providers(),
+        "devices": [dict(zip(("provider", "kind", "vendor"), device, strict=True)) for device in devices],
+    }
 
 
 def _import() -> Any:

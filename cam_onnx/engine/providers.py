@@ -16,7 +16,7 @@ from typing import Any
 from cam_onnx.engine import Provider
 from cam_onnx.errors import InputError, RunFailed, did_you_mean, shown
 
-__all__ = ["CPU", "CUDA", "NEEDS_CUDA", "choose", "cuda_devices", "lost"]
+__all__ = ["CPU", "CUDA", "NEEDS_CUDA", "choose", "cuda_devices", "cuda_driver", "lost"]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 NEEDS_CUDA = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
@@ -99,13 +99,24 @@ def lost(name: str, why: str, asked: list[str], note: str | None) -> str:
 def cuda_devices() -> int:
     """Ask the driver how many NVIDIA GPUs there are: ONNX Runtime lists CUDA as available wherever it is built in."""
     try:
-        if sys.platform == "win32":
-            driver = ctypes.CDLL("nvcuda.dll")
-        else:
-            driver = ctypes.CDLL("libcuda.so.1")
+        driver = _driver()
         count = ctypes.c_int(0)
         if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
             return count.value
     except (OSError, AttributeError):
         pass
     return 0
+
+
+def cuda_driver() -> str | None:
+    """Return the newest CUDA version that NVIDIA's driver serves, as in ``"13.0"``; None where there is no driver."""
+    try:
+        version = ctypes.c_int(0)
+        _driver().cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return None
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

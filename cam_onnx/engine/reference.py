@@ -52,10 +52,13 @@ def open(  # noqa: A001
     folder: str | None = None,
     external: Sequence[External] = (),
     providers: str | Sequence[Provider] | None = None,
+    timeout: float | None = None,
 ) -> ReferenceEngine:
     """Load a serialized model; see `cam_onnx.engine.open`."""
     if providers is not None:
         raise InputError("backend 'reference' has no providers: leave them out, or take backend 'onnxruntime'")
+    if timeout is not None:
+        raise InputError("backend 'reference' cannot be stopped: leave timeout out, or take backend 'onnxruntime'")
     try:
         import onnx
         from onnx.external_data_helper import load_external_data_for_model

@@ -89,6 +89,8 @@ def from_pictures(images: Any, settings: Preprocess | None, tensor: Tensor | Non
 
 def from_inputs(inputs: Mapping[str, Any], contract: Contract) -> Samples:
     """Take tensors that the caller has prepared; they are checked when they are run."""
+    if contract.roles["target"] in inputs:
+        raise InputError(f"input {shown(contract.roles['target'])!r} is the target's: give it by target=")
     feeds = {name: np.asarray(value) for name, value in inputs.items()}
     image_name = contract.roles.get("image", "")
     first = feeds.get(image_name, next(iter(feeds.values()), None))

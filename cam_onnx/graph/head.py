@@ -18,7 +18,7 @@ from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model
 from cam_onnx.contract import Contract
 from cam_onnx.errors import LayerNotFound
-from cam_onnx.graph.locate import Place, Score
+from cam_onnx.graph.locate import Place, Score, fed
 from cam_onnx.graph.rewrite import rewrite
 
 __all__ = ["Head", "cut_head"]
@@ -81,7 +81,8 @@ def _cut(model: Model, contract: Contract) -> Head:
             if x not in given and x not in crossing and not _is_constant(x, constants):
                 crossing.append(x)
     head = _extract(model, inside, crossing, [score], constants)
-    trunk = _extract(model, _ancestors(nodes, crossing), _model_inputs(model), crossing, constants)
+    given_by_caller = [value for value in fed(model) if value.name != contract.roles["target"]]
+    trunk = _extract(model, _ancestors(nodes, crossing), given_by_caller, crossing, constants)
     places = [Place(layer.name, layer.axes) for layer in contract.layers]
     classes = Score(contract.score, contract.single, _classes(score, contract.single))
 
@@ -135,11 +136,7 @@ def _constant_nodes(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Node]:
 
 
 def _is_constant(value: ir.Value, constants: dict[ir.Value, ir.Node]) -> bool:
-    return value in constants or (value.is_initializer() and not value.is_graph_input())
-
-
-def _model_inputs(model: Model) -> list[ir.Value]:
-    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    return value in constants or value.is_initializer()
 
 
 def _extract(

@@ -168,7 +168,8 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
     Raises
     ------
     LayerNotFound
-        Unknown name, a layer without spatial extent, or no default: the message lists candidates.
+        Unknown name, a layer without spatial extent, or no good default (none with spatial extent, or attention
+        behind the last one): the message lists candidates.
     """
     if names is None:
         found = candidates(model, score)
@@ -177,6 +178,12 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
                 f"{model.name}: no value with spatial extent lies between the input and {shown(score.name)!r}; "
                 f"values on the way: {_listed([v.name or '' for v in _on_path(model, score)])}. "
                 "Name a layer (layers=, --layer)"
+            )
+        if _attends(model, model.values[found[-1].name], score):
+            raise LayerNotFound(
+                f"{model.name}: attention mixes positions behind {shown(found[-1].name)!r}, the last value with "
+                "spatial axes, so that it would be a poor default; name the layer that you mean (layers=, --layer); "
+                f"candidates: {_listed([place.name for place in found])}"
             )
         return found[-1:]
     roles = follow(model.graph)
@@ -187,6 +194,13 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
     if len({place.name for place in places}) < len(places):
         raise InputError(f"layers: {', '.join(map(shown, names))} name one value twice")
     return places
+
+
+def _attends(model: Model, layer: ir.Value, score: Score) -> bool:
+    """Whether a product of two values that both depend on the layer lies on the way to the score."""
+    path = mark(model.graph, [layer], [model.values[score.name]], model.opset, RULES)
+    products = [node for node in path.nodes if node.op_type in ("MatMul", "Einsum", "Attention")]
+    return any(len({x for x in node.inputs if x in path.values}) > 1 for node in products)
 
 
 def _named(model: Model, name: str, roles: dict[ir.Value, Roles], score: Score) -> Place:

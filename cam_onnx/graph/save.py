@@ -58,8 +58,14 @@ def save(model: onnx.ModelProto, entries: Sequence[External], path: str | os.Pat
             del tensor.external_data[:]
             for key, value in (("location", os.path.basename(beside)), ("offset", start), ("length", length)):
                 tensor.external_data.add(key=key, value=str(value))
+    is_new = not os.path.lexists(beside)
     files.write(beside, _stream(distinct, [offsets[e.location, e.offset] for e in distinct]))
-    files.write(path, moved.SerializeToString(deterministic=True))
+    try:
+        files.write(path, moved.SerializeToString(deterministic=True))
+    except BaseException:
+        if is_new:  # weights without their model are of no use to anybody
+            os.unlink(beside)
+        raise
 
 
 def _stream(entries: Sequence[External], offsets: Sequence[int]) -> Iterator[bytes]:

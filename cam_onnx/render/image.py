@@ -7,6 +7,7 @@ does not know every file name; cv2.imwrite reports success on a full disk. At th
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,11 +19,24 @@ from numpy.typing import NDArray
 
 from cam_onnx import files
 from cam_onnx.errors import InputError, LimitExceeded, RunFailed, shown
+from cam_onnx.limits import DEFAULTS, raise_it
 from cam_onnx.render.header import Header, read_header
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "Picture", "as_picture", "encode", "grey", "load", "lut", "resize", "save"]
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Picture",
+    "as_picture",
+    "describe",
+    "encode",
+    "grey",
+    "load",
+    "lut",
+    "resize",
+    "save",
+]
 
-MAX_PIXELS = 178_000_000
+MAX_PIXELS = DEFAULTS.max_pixels
 """Default limit on width * height of a picture file."""
 
 MAX_BYTES = 1 << 30
@@ -82,8 +96,8 @@ def load(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
         raise InputError(f"{where} {error}") from None
     if header.width * header.height > max_pixels:
         raise LimitExceeded(
-            f"{where} has {header.width} x {header.height} pixels, more than the limit of {max_pixels} "
-            "(max_pixels): make it smaller, or raise the limit"
+            f"{where} has {header.width} x {header.height} pixels, more than the limit of {max_pixels:,}: make it "
+            f"smaller, or {raise_it('max_pixels')}"
         )
     cv2 = _cv2()
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -189,6 +203,13 @@ def grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return luminance
 
 
+def describe() -> dict[str, Any]:
+    """Return what this OpenCV is: its version, and the window system that it is built for, or ``"NONE"``."""
+    cv2 = _cv2()
+    windows = re.search(r"^ *GUI: *(\S+)", cv2.getBuildInformation(), re.MULTILINE)
+    return {"version": cv2.__version__, "windows": windows[1] if windows else "NONE"}
+
+
 def lut(name: str) -> NDArray[np.uint8]:
     """Return the (256, 3) RGB table of one of OpenCV's colour maps, by its lower-case name."""
     cv2 = _cv2()
@@ -203,10 +224,21 @@ def lut(name: str) -> NDArray[np.uint8]:
 def _cv2() -> Any:
     try:
         import cv2
+    except ModuleNotFoundError as error:
+        raise RunFailed(
+            "OpenCV is needed for pictures and is not installed: pip install opencv-python, or opencv-python-headless "
+            f"on a server ({shown(error)})"
+        ) from None
     except ImportError as error:
         raise RunFailed(
-            f"OpenCV is needed for pictures and is not there ({error}): pip install opencv-python"
+            f"OpenCV does not load ({shown(error)}): apt-get install libgl1 libglib2.0-0, or put "
+            "opencv-python-headless in the place of opencv-python"
         ) from None
+    if not hasattr(cv2, "imdecode"):  # what is left after one of two distributions was removed
+        raise RunFailed(
+            "OpenCV is broken: uninstall opencv-python and opencv-python-headless, which share a folder, then install "
+            "one"
+        )
     if "OPENCV_LOG_LEVEL" not in os.environ:  # what it would print becomes our error
         logging = getattr(getattr(cv2, "utils", None), "logging", None)
         if logging is not None:

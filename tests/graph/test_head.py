@@ -95,6 +95,25 @@ def test_a_batch_that_is_repeated_gives_the_same_bits():
             np.testing.assert_array_equal(x[[k]], y)
 
 
+def test_weights_that_stand_among_the_inputs_stay_weights():
+    """As exporters write them with `keep_initializers_as_inputs`."""
+    model = BUILDERS["residual"]()
+    for tensor in model.graph.initializer:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    head = cut_head(model.SerializeToString(), None, convert(model, layers="b1").contract)
+    assert head.crossing == ("b1", "a")
+    assert head.repeats
+    assert [i.name for i in head.trunk.graph.input] == ["image"]
+
+
+@pytest.mark.parametrize("target_input", ["optional", "required"])
+def test_the_trunk_needs_no_target(target_input):
+    converted = convert(BUILDERS["residual"](), target_input=target_input)
+    head = cut_head(converted.to_bytes(), None, converted.contract)
+    assert [i.name for i in head.trunk.graph.input] == ["image"]
+    assert [i.name for i in head.head.graph.input] == ["features", "cam_target"]
+
+
 def test_the_bundled_network_is_cut_where_branches_cross(demo_candidates):
     contract = convert(MODEL, layers=demo_candidates[40]).contract
     head = cut_head(MODEL.read_bytes(), None, contract)

@@ -293,7 +293,8 @@ def test_logits_behind_a_view_that_shape_inference_does_not_follow():
     """What torch exports for ``x.view(x.size(0), -1)``; the rank of `flat` is not inferred before opset 14."""
     nodes = """
         p = GlobalAveragePool(image)  s = Shape(p)  n = Gather<axis=0>(s, zero)  u = Unsqueeze(n, axes)
-        to = Concat<axis=0>(u, rest)  flat = Reshape(p, to)  logits = Gemm<transB=1>(flat, w)  y = Softmax<axis=1>(logits)
+        to = Concat<axis=0>(u, rest)  flat = Reshape(p, to)  logits = Gemm<transB=1>(flat, w)
+        y = Softmax<axis=1>(logits)
     """
     constants = dict(zero=np.array(0), axes=np.array([0]), rest=np.array([-1]), w=np.ones((5, 3), np.float32))
     model = model_of("(float[N,3,8,8] image) => (float[N,5] y)", nodes, opset=13, **constants)

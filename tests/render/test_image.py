@@ -233,7 +233,7 @@ def test_a_bomb_is_refused_before_it_is_decoded():
     header = struct.pack(">IIBBBBB", 20000, 20000, 1, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     start = time.perf_counter()
-    with pytest.raises(LimitExceeded, match=r"20000 x 20000 pixels, more than the limit of 178000000 \(max_pixels\)"):
+    with pytest.raises(LimitExceeded, match=r"20000 x 20000 pixels, more than the limit of 178,000,000: .*--max-pixels"):
         image.load(data)
     assert time.perf_counter() - start < 0.5
 

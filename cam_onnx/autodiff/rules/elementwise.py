@@ -97,8 +97,10 @@ def hard_swish(op: Emitter, g: Val, y: Val, x: Val) -> Val:
 
 def clip(op: Emitter, g: Val, y: Val, x: Val, low: Val | None, high: Val | None) -> Val:
     # at a bound: 0, as PyTorch's hardtanh and relu6; reading y cannot tell the bound from what lies outside
+    if low is not None and high is not None:
+        return where(op, between(op, low, y, high), g)
     if low is not None:
-        g = where(op, op.Greater(y, low), g)
+        return where(op, op.Greater(y, low), g)
     return g if high is None else where(op, op.Less(y, high), g)
 
 

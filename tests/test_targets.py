@@ -1,0 +1,80 @@
+"""What callers name as the target, as class indices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cam_onnx import InputError, UnknownName
+from cam_onnx.targets import resolve
+
+LABELS = ("tench", "Egyptian cat", "crane", "crane", "tabby")
+
+# (target, samples) -> per sample its class indices
+GOOD = [
+    (-1, 2, [[-1], [-1]]),
+    (4, 1, [[4]]),
+    (np.int32(3), 1, [[3]]),
+    ("Egyptian cat", 1, [[1]]),
+    ("  egyptian CAT ", 1, [[1]]),
+    ([1], 3, [[1], [1], [1]]),
+    ([0, -1, 4], 3, [[0], [-1], [4]]),
+    ((0, "tabby"), 2, [[0], [4]]),
+    (range(2), 2, [[0], [1]]),
+    (np.array([2, 0]), 2, [[2], [0]]),
+    (np.array(2), 1, [[2]]),
+    ([[1, 4]], 1, [[1, 4]]),
+    ([[1, 4]], 2, [[1, 4], [1, 4]]),
+    ([[1], [0, -1, 3]], 2, [[1], [0, -1, 3]]),
+    ([["tabby", 0], (2,)], 2, [[4, 0], [2]]),
+    (np.array([[1, 2], [3, 4]]), 2, [[1, 2], [3, 4]]),
+    ([np.array([1, 2])], 1, [[1, 2]]),
+    ([[1, 1]], 1, [[1, 1]]),
+]
+
+
+@pytest.mark.parametrize(("target", "samples", "expected"), GOOD, ids=str)
+def test_targets_become_indices(target, samples, expected):
+    assert resolve(target, samples, 5, LABELS) == expected
+
+
+BAD = [
+    (5, 1, InputError, "target 5 is out of range: -1 (the predicted class), or 0 to 4"),
+    (-2, 1, InputError, "target -2 is out of range"),
+    ([0, 9], 2, InputError, "target 9 is out of range"),
+    (1.5, 1, InputError, "target 1.5: expected a class index"),
+    (1.0, 1, InputError, "target 1.0: expected a class index"),
+    (np.array([1.5]), 1, InputError, "target 1.5: expected a class index"),
+    (True, 1, InputError, "target True: expected a class index"),
+    (None, 1, InputError, "target None: expected a class index"),
+    ({"a": 1}, 1, InputError, "expected a class index"),
+    ("tabbi", 1, UnknownName, "no class is called 'tabbi'; did you mean 'tabby'?"),
+    ("dog\nline", 1, UnknownName, r"no class is called 'dog"),
+    ("crane", 1, InputError, "2 classes are called 'crane' (indices [2, 3]): give the index"),
+    ([0, 1, 2], 2, InputError, "target has 3 entries for 2 samples"),
+    ([0, 1], 1, InputError, "target has 2 entries for 1 sample:"),
+    ([], 1, InputError, "target has 0 entries for 1 sample"),
+    ([[]], 1, InputError, "no target"),
+    ([[1], []], 2, InputError, "no target"),
+    ([[1], 2], 2, InputError, "either every entry is a list of targets or none is"),
+    ([[[1]]], 1, InputError, "expected a class index"),
+]
+
+
+@pytest.mark.parametrize(("target", "samples", "error", "words"), BAD, ids=str)
+def test_what_does_not_fit_is_refused(target, samples, error, words):
+    with pytest.raises(error) as caught:
+        resolve(target, samples, 5, LABELS)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_names_need_labels():
+    with pytest.raises(InputError, match="class names are not known here; give labels, or a class index"):
+        resolve("tabby", 1, 5, None)
+
+
+def test_an_open_number_of_classes_is_checked_by_the_graph():
+    assert resolve(10**6, 1, None, None) == [[10**6]]
+    with pytest.raises(InputError, match="-1 \\(the predicted class\\), or 0$"):
+        resolve(-2, 1, None, None)
