@@ -19,6 +19,8 @@ from typing import Any, NoReturn
 from cam_onnx import __version__
 from cam_onnx.contract import CHANNELS, DTYPES, FITS, INTERPOLATIONS, LAYOUTS
 from cam_onnx.errors import CamOnnxError, did_you_mean, shown
+from cam_onnx.limits import DEFAULTS
+from cam_onnx.presets import PRESETS
 
 __all__ = ["main", "parser"]
 
@@ -84,7 +86,11 @@ def _preprocess_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "preprocessing", "x = (pixel * scale - mean) / std; without any: guessed, and said"
     )
-    group.add_argument("--preprocess", metavar="FILE", help="JSON file; the options below change single fields of it")
+    group.add_argument(
+        "--preprocess", metavar="NAME|FILE",
+        help=f"{', '.join(PRESETS)}, or a JSON file (./NAME is always a file); the options below change single fields "
+        "of it",
+    )  # fmt: skip
     group.add_argument("--size", type=_size, metavar="H,W", help="the network's input")
     group.add_argument("--fit", choices=FITS, help="how a picture gets that size")
     group.add_argument("--crop-pct", type=float, metavar="P", help="with crop: part of the shorter side that is kept")
@@ -98,6 +104,24 @@ def _preprocess_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", choices=DTYPES)
 
 
+def _limit_options(parser: argparse.ArgumentParser, runs: bool) -> None:
+    group = parser.add_argument_group("limits", "for files from strangers")
+    names = ["max_model_bytes", "max_nodes", *(["max_pixels", "max_input_bytes"] if runs else [])]
+    for name in names:
+        option, default = f"--{name.replace('_', '-')}", getattr(DEFAULTS, name)
+        group.add_argument(option, type=int, metavar="N", help=f"{LIMITED[name]} (default: {default:,})")
+    if runs:
+        group.add_argument("--timeout", type=float, metavar="S", help="seconds for each run of the network")
+
+
+LIMITED = {
+    "max_model_bytes": "the model's file with its external data",
+    "max_nodes": "nodes of the model, its functions written out",
+    "max_pixels": "width x height of a picture",
+    "max_input_bytes": "a tensor of --input",
+}
+
+
 def _run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it runs")
     group.add_argument("--backend", default="onnxruntime", metavar="NAME", help="onnxruntime or reference (slow)")
@@ -107,7 +131,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def _picture_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it looks")
-    group.add_argument("--colormap", default="jet", metavar="NAME")
+    group.add_argument("--colormap", default="jet", metavar="NAME", help="`cam-onnx colormaps` lists them")
     group.add_argument("--alpha", type=float, default=0.5, metavar="A", help="share of the heatmap, 0 to 1")
     group.add_argument(
         "--regions", nargs="?", type=_threshold, const=True, default=False, metavar="THRESHOLD",
@@ -129,7 +153,12 @@ def parser() -> argparse.ArgumentParser:
 
     explain = command("explain", "Show where MODEL looks when it scores IMAGE.")
     explain.add_argument("model", metavar="MODEL", help=".onnx file, plain or converted")
-    explain.add_argument("images", metavar="IMAGE", nargs="+")
+    pictures = explain.add_argument("images", metavar="IMAGE", nargs="+", default=[], help="picture files; -: stdin")
+    pictures.required = False  # with --input; "*" would take none where an option stands before the first picture
+    explain.add_argument(
+        "--input", action="append", metavar="NAME=FILE",
+        help="instead of pictures: a .npy file for the model's input NAME; may repeat",
+    )  # fmt: skip
     explain.add_argument(
         "-o", "--out", metavar="OUT",
         help="a file: the overlay of one picture; a folder (with a trailing slash it is created): overlay, heatmap, "
@@ -147,6 +176,7 @@ def parser() -> argparse.ArgumentParser:
         "extra cam-onnx[plot]",
     )  # fmt: skip
     _run_options(explain)
+    _limit_options(explain, runs=True)
 
     convert = command("convert", "Write MODEL with activations, gradients and scores as further outputs.")
     convert.add_argument("model", metavar="MODEL", help=".onnx file")
@@ -156,13 +186,18 @@ def parser() -> argparse.ArgumentParser:
         help="optional: old callers keep their feeds; required: the only form that ONNX Runtime Web, Node, Java and "
         "OpenVINO honour",
     )  # fmt: skip
+    convert.add_argument(
+        "--reconvert", action="store_true", help="MODEL may be converted already: start from the original in it"
+    )
     _graph_options(convert)
     _preprocess_options(convert)
+    _limit_options(convert, runs=False)
 
     inspect = command("inspect", "Show inputs, outputs, score, candidate layers, and what is not supported.")
     inspect.add_argument("model", metavar="MODEL", help=".onnx file")
     inspect.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
     inspect.add_argument("--json", action="store_true", help="print the report as JSON")
+    _limit_options(inspect, runs=False)
 
     methods = command("methods", "List the methods.")
     methods.add_argument("--json", action="store_true", help="print the list as JSON")
@@ -174,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--out", metavar="FOLDER", default="demo/", help="created if missing (default: demo/)")
     _picture_options(demo)
     _run_options(demo)
+    _limit_options(demo, runs=True)
 
     doctor = command("doctor", "Examine the installation: what is there, what works, how to repair what does not.")
     doctor.add_argument("--providers", metavar="P[,P]", help="execution providers to try (default: what works)")
@@ -225,6 +261,8 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "out of memory"
     text = shown(str(error).partition("\n")[0])
+    if isinstance(error, ImportError):
+        return f"the installation is not complete: {text}; cam-onnx doctor says how to repair it"
     return f"unexpected {type(error).__name__}: {text}; please report it with what --traceback shows"
 
 

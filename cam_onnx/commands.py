@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cam_onnx import files, printing
-from cam_onnx.contract import Preprocess
+from cam_onnx import arguments, files, printing
 from cam_onnx.errors import InputError, shown
-from cam_onnx.options import read_preprocess
 from cam_onnx.places import PICTURES, Place, check_figure, plan
 from cam_onnx.progress import Progress
 
@@ -26,7 +24,8 @@ __all__ = ["colormaps", "convert", "demo", "doctor", "explain", "inspect", "meth
 
 def explain(options: argparse.Namespace) -> int:
     """Explain pictures; exit code 1 where a map is NaN."""
-    places = plan(options.images, options.out, several=len(options.target or ()) > 1)
+    names, several = arguments.subjects(options)
+    places = plan(names, options.out, several)
     if options.figure:
         check_figure(options.figure, places, len(options.target or ["-1"]))
     with Progress("preparing the model"):
@@ -45,7 +44,8 @@ def convert(options: argparse.Namespace) -> int:
     with Progress("converting the model"):
         converted = cam_onnx.convert(
             options.model, layers=options.layer, score=options.score, method=options.method or "grad-cam",
-            preprocess=_preprocess(options), labels=options.labels, target_input=options.target_input,
+            preprocess=arguments.preprocess(options), labels=options.labels, target_input=options.target_input,
+            reconvert=options.reconvert, limits=arguments.limits(options),
         )  # fmt: skip
     for text in converted.notes:
         printing.note(text)
@@ -64,7 +64,7 @@ def inspect(options: argparse.Namespace) -> int:
     """Print what a model is and what can be explained in it."""
     from cam_onnx.graph.inspect import inspect as look
 
-    report = look(options.model, score=options.score)
+    report = look(options.model, score=options.score, limits=arguments.limits(options))
     if options.json:
         printing.dump(asdict(report))
         return 0
@@ -130,6 +130,7 @@ def demo(options: argparse.Namespace) -> int:
     explainer = cam_onnx.Explainer(
         str(home / "efficientnet-lite0.onnx"), preprocess=str(home / "efficientnet-lite0.json"),
         labels=str(home / "imagenet_labels.txt"), backend=options.backend, providers=_providers(options),
+        limits=arguments.limits(options),
     )  # fmt: skip
     options.target = options.figure = None
     return _explain(explainer, places, options)
@@ -173,7 +174,8 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
     with Progress("explaining", total=len(places) * targets) as progress:
         for place in places:
             tell = progress.after(len(results))
-            explanation = explainer.explain(place.picture, target=_targets(options), progress=tell)
+            subject = arguments.subject(options, place)
+            explanation = explainer.explain(**subject, target=_targets(options), progress=tell)
             written = _write(explanation, place, options)
             failed |= bool((explanation.saliency != explanation.saliency).any())  # NaN
             if options.figure:
@@ -198,7 +200,8 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
     if options.json:
         printing.dump(results)
     elif options.figure:
-        printing.line(f"\nfigure: {options.figure}")
+        printing.line()
+        printing.line(f"figure: {options.figure}")
     return int(failed)
 
 
@@ -212,11 +215,14 @@ def _write(explanation: Explanation, place: Place, options: argparse.Namespace) 
     from cam_onnx.render import image
 
     if place.folder is not None:
-        return explanation.save(
-            place.folder, alpha=options.alpha, colormap=options.colormap, regions=options.regions
-        )
+        return explanation.save(place.folder, alpha=options.alpha, colormap=options.colormap, regions=options.regions)
     assert place.file is not None
-    image.save(place.file, explanation.overlay(options.alpha, options.colormap, options.regions))
+    if len(explanation) > 1 or (explanation.pictures[0] is None and explanation.drawn(0).ndim != 2):
+        raise InputError(f"{place.picture}: its map is not one picture; give -o a folder, such as -o out/")
+    if explanation.pictures[0] is None:
+        image.save(place.file, explanation.heatmap(options.colormap))
+    else:
+        image.save(place.file, explanation.overlay(options.alpha, options.colormap, options.regions))
     return [str(place.file)]
 
 
@@ -260,20 +266,13 @@ def _explainer(options: argparse.Namespace) -> Explainer:
 
     return cam_onnx.Explainer(
         options.model, layers=options.layer, score=options.score, method=options.method,
-        preprocess=_preprocess(options), labels=options.labels, backend=options.backend,
-        providers=_providers(options),
+        preprocess=arguments.preprocess(options), labels=options.labels, backend=options.backend,
+        providers=_providers(options), limits=arguments.limits(options),
     )  # fmt: skip
 
 
 def _providers(options: argparse.Namespace) -> list[str] | None:
     return options.providers.split(",") if options.providers else None
-
-
-def _preprocess(options: argparse.Namespace) -> Preprocess | None:
-    base = read_preprocess(options.preprocess)
-    given = {f.name: getattr(options, f.name) for f in fields(Preprocess)}
-    given = {name: value for name, value in given.items() if value is not None}
-    return replace(base or Preprocess(), **given) if given else base
 
 
 def _target(text: str) -> int | str:

@@ -181,6 +181,9 @@ class Contract:
         Name and version of the writer.
     source_sha256 : str
         Of the original model file's bytes.
+    original : dict
+        How many nodes, initializers, inputs, outputs, value_info and opset imports are the original's (what was added
+        stands behind them), and a digest of these. Empty in files of older versions.
     """
 
     roles: dict[str, str]
@@ -197,6 +200,7 @@ class Contract:
     raised: dict[str, list[int]] = field(default_factory=dict)
     tool: str = ""
     source_sha256: str = ""
+    original: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
@@ -233,7 +237,8 @@ class Contract:
                 raise ValueError("no layers or bad roles")
             for role in ("target", "logits", "score", "class"):
                 contract.roles[role]
-            for name, kind in (("score", str), ("method", str), ("activation", str), ("batch_axis", int)):
+            kinds = dict(score=str, method=str, activation=str, batch_axis=int, original=dict)
+            for name, kind in kinds.items():
                 if not isinstance(getattr(contract, name), kind):
                     raise TypeError(f"{name} is {getattr(contract, name)!r}")
             return contract
@@ -261,7 +266,9 @@ class Contract:
         asked = own if layers is None else [layers] if isinstance(layers, str) else list(layers)
         for what, has, wants in (("layers", own, asked), ("score", self.score, score or self.score)):
             if has != wants:
-                raise ContractError(f"converted for {what} {has}, not {wants}: give the original model instead")
+                raise ContractError(
+                    f"converted for {what} {has}, not {wants}: give the original, or convert --reconvert it"
+                )
 
     def with_(self, **changes: Any) -> Contract:
         """Return a copy with some fields replaced."""

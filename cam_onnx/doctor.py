@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -113,9 +114,11 @@ def runtime() -> Finding:
         keep = "onnxruntime-gpu" if "onnxruntime-gpu" in found else next(iter(found))
         text = f"{_listed(found)} share one folder, onnxruntime/: the one overwrote parts of the other"
         return Finding("runtime", text, "problem", _one_of(found, keep), facts)
+    if found and _gone("onnxruntime"):
+        return Finding("runtime", f"{_listed(found)}: its files are gone", "problem", _again(found), facts)
     if found:
         return Finding("runtime", _listed({**found, **plugins}), facts=facts)
-    if util.find_spec("onnxruntime") is not None:
+    if not _gone("onnxruntime"):
         return Finding("runtime", "onnxruntime can be found, but pip does not know of it", facts=facts)
     text = 'ONNX Runtime is not installed: models run with backend "reference" only (slow)'
     return Finding("runtime", text, "problem", INSTALL, facts)
@@ -124,16 +127,16 @@ def runtime() -> Finding:
 def session(providers: Sequence[str] | None = None) -> Finding:
     """Which providers a session really gets: a tiny network is run."""
     facts: dict[str, Any] = {"asked": list(providers) if providers else None, "got": None}
-    if util.find_spec("onnxruntime") is None:
+    if _gone("onnxruntime"):
         return Finding("session", "not tried: there is no runtime", "warning", "install one", facts)
     found = owners("onnxruntime")
     try:
         facts |= probe("session", facts["asked"])
     except RunFailed as error:
-        repair = _one_of(found, next(iter(found))) if found else INSTALL
+        repair = _again(found) if found else INSTALL
         if providers:
             repair = "leave --providers out, and see whether the default works"
-        return Finding("session", f"no session: {error}", "problem", repair, facts)
+        return Finding("session", f"no session: {error}", "problem", _missing(error) or repair, facts)
     asked = ", ".join(providers) if providers else f"{_short(facts['tried'])} (default)"
     seen = ", ".join(f"{device['kind']} ({device['vendor']})" for device in facts["devices"]) or "not listed"
     text = (
@@ -160,9 +163,11 @@ def opencv() -> Finding:
         keep = max(found, key=lambda name: "contrib" in name)  # it holds what the plain one holds
         text = f"{_listed(found)} share one folder, cv2/: the one overwrote parts of the other"
         return Finding("opencv", text, "problem", _one_of(found, keep), facts)
+    if found and _gone("cv2"):
+        return Finding("opencv", f"{_listed(found)}: its files are gone", "problem", _again(found), facts)
     if found:
         return Finding("opencv", _listed(found), facts=facts)
-    if util.find_spec("cv2") is not None:
+    if not _gone("cv2"):
         return Finding("opencv", "cv2 can be found, but pip does not know of it", facts=facts)
     repair = "pip install opencv-python, or opencv-python-headless on a server"
     return Finding("opencv", "OpenCV is not installed: pictures cannot be read", "problem", repair, facts)
@@ -170,16 +175,14 @@ def opencv() -> Finding:
 
 def pictures() -> Finding:
     """Whether pictures come back as they were written."""
-    if util.find_spec("cv2") is None:
+    if _gone("cv2"):
         return Finding("pictures", "not tried: there is no OpenCV", "warning", "install it")
     try:
         facts = probe("pictures")
     except RunFailed as error:
-        found = owners("cv2") or {"opencv-python": None}
-        repair = _one_of(found, next(iter(found)))
-        if "apt-get" in str(error):  # a library of the system: the message says which
-            repair = "as the line says"
-        return Finding("pictures", f"no pictures: {error}", "problem", repair)
+        # a library of the system: the message says which
+        repair = "as the line says" if "apt-get" in str(error) else _again(owners("cv2") or {"opencv-python": None})
+        return Finding("pictures", f"no pictures: {error}", "problem", _missing(error) or repair)
     text = f"OpenCV {facts['version']}, windows: {facts['windows']}, formats: {' '.join(facts['formats'])}"
     if facts["failed"]:
         text += f"; not {' '.join(facts['failed'])}"
@@ -192,7 +195,7 @@ def conversion() -> Finding:
     try:
         facts = probe("conversion")
     except RunFailed as error:
-        repair = "pip install --force-reinstall onnx onnx-ir (files that are converted already work without)"
+        repair = _missing(error) or "pip install --force-reinstall --no-deps onnx onnx-ir protobuf"
         return Finding("conversion", f"models cannot be converted: {error}", "problem", repair)
     return Finding("conversion", "onnx, onnx-ir and the gradient rules load", facts=facts)
 
@@ -230,6 +233,21 @@ def _guarded(check: Callable[[], Finding]) -> Finding:
         return Finding(
             name, text, "problem", "repair what the other lines name; if that does not help, report this one"
         )
+
+
+def _gone(package: str) -> bool:
+    # a folder that has lost its __init__.py is there: importing it is what fails
+    return util.find_spec(package) is None
+
+
+def _missing(error: RunFailed) -> str:
+    """Return the repair for a package that another one needs, or an empty string."""
+    name = re.search(r"ModuleNotFoundError: No module named '(\w+)'$", str(error))
+    return f"pip install {name[1].replace('_', '-')}" if name else ""
+
+
+def _again(found: dict[str, str | None]) -> str:
+    return f"pip install --force-reinstall --no-deps {next(iter(found))}"
 
 
 def _one_of(found: dict[str, str | None], keep: str) -> str:

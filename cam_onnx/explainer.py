@@ -9,22 +9,20 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cam_onnx import engine, external, wire
+from cam_onnx import engine, maps, wire
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.engine import Engine, Tensor, batches
-from cam_onnx.engine.evidence import LayerEvidence
 from cam_onnx.engine.samples import from_inputs, from_pictures
 from cam_onnx.errors import InputError, RunFailed, shown
-from cam_onnx.explanation import Array, Explanation, LayerExplanation
-from cam_onnx.methods.normalize import fuse, saliency_map
-from cam_onnx.methods.saliency import saliency, weights
+from cam_onnx.explanation import Explanation
+from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import find
-from cam_onnx.options import read_labels, read_model, read_preprocess
+from cam_onnx.options import check_model, read_labels, read_model, read_preprocess
 from cam_onnx.targets import resolve
 
 if TYPE_CHECKING:
@@ -46,17 +44,20 @@ class Explainer:
         The explained value, see `cam_onnx.convert`.
     method : str, optional
         A registered method. None: what a converted file says, else "grad-cam".
-    preprocess : Preprocess or path of a JSON file, optional
+    preprocess : Preprocess, name of a preset or path of a JSON file, optional
         None: what a converted file says, else a guess, which `notes` has.
     labels : sequence of str or path of a text file, optional
     backend : {"onnxruntime", "reference"}
         "reference" is pure NumPy, slow, and needs no runtime.
     providers : str, sequence of str or (str, dict), optional
         Of ONNX Runtime; None takes what works.
+    limits : Limits
+        On the model, the pictures, and the time of a run.
 
     Attributes
     ----------
     contract : Contract
+    limits : Limits
     provider : str
         What really runs.
     notes : list of str
@@ -78,26 +79,29 @@ class Explainer:
         labels: Iterable[str] | str | os.PathLike[str] | None = None,
         backend: str = "onnxruntime",
         providers: Any = None,
+        limits: Limits = DEFAULTS,
     ) -> None:
         started = time.perf_counter()
         chosen = None if method is None else find(method)
         settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
-        self._backend, self._providers = backend, providers
+        self._backend, self._providers, self.limits = backend, providers, limits
         self._lock = threading.Lock()
         self._cut: tuple[Head, Engine, Engine] | None = None
         self._guess: str | None = None
         self.notes: list[str] = []
-        data, path = read_model(model)
+        data, path = read_model(model, limits)
         entry = wire.metadata(data, "the model" if path is None else path).get(KEY)
         if entry is None:
             from cam_onnx.graph.convert import convert
 
-            converted = convert(path or data, layers=layers, score=score, method=method or "grad-cam")
-            data, contract = converted.to_bytes(), converted.contract
+            chosen_method = method or "grad-cam"
+            converted = convert(path or data, layers=layers, score=score, method=chosen_method, limits=limits)
+            data, contract, self._external = converted.to_bytes(), converted.contract, converted.external
             self.notes += converted.notes
         else:
             contract = Contract.from_json(entry, "the model" if path is None else shown(path))
             contract.agrees(layers, score)
+            self._external = check_model(data, path, limits)
         self.contract = contract.with_(
             method=contract.method if chosen is None else chosen.name,
             **{name: given for name, given in settings.items() if given is not None},
@@ -106,7 +110,6 @@ class Explainer:
         for layer in self.contract.layers:
             self._method.check(layer.head, layer.name)
         self._data = data
-        self._external = external.check_external(data, path)
         self._folder = None if path is None else os.path.dirname(os.path.abspath(path))
         self._timings = {"convert" if entry is None else "read": time.perf_counter() - started}
         started = time.perf_counter()
@@ -121,6 +124,7 @@ class Explainer:
             external=self._external,
             backend=self._backend,
             providers=self._providers,
+            timeout=self.limits.timeout,
         )
         self.provider = opened.provider
         if opened.note and opened.note not in self.notes:
@@ -188,13 +192,14 @@ class Explainer:
         target: Any = -1,
         relu: bool | None = None,
         normalize: str | None = "minmax",
+        progress: Callable[[int, int], None] | None = None,
     ) -> Explanation:
         """Explain pictures, or tensors that the caller has prepared.
 
         Parameters
         ----------
         images : path, RGB u8 array (H, W, 3), or a list of either
-        inputs : dict of arrays, instead of `images`
+        inputs : dict of arrays or of .npy files' paths, instead of `images`
             The model's own inputs.
         target : int, str, sequence or nested sequence
             -1: the predicted class. A class index, or a class name where labels are known. A flat sequence has one
@@ -203,6 +208,8 @@ class Explainer:
             Drop what speaks against the class; None takes the method's default.
         normalize : {"minmax", None}
             None leaves raw values in `saliency_map`.
+        progress : callable, optional
+            Called as ``progress(done, total)``, in explanations, after every run of the network.
 
         Returns
         -------
@@ -221,46 +228,33 @@ class Explainer:
             raise InputError("give either images or inputs=")
         started = time.perf_counter()
         if inputs is None:
-            samples = from_pictures(images, self.contract.preprocess, self._image)
+            samples = from_pictures(images, self.contract.preprocess, self._image, self.limits)
         else:
-            samples = from_inputs(inputs, self.contract)
+            samples = from_inputs(inputs, self.contract, self._running().inputs, self.limits)
         clock["preprocess"] = time.perf_counter() - started
 
         started = time.perf_counter()
         wanted = resolve(target, samples.count, self._classes(), self.contract.labels)
         owner = [i for i, group in enumerate(wanted) for _ in group]
         if len(owner) == samples.count:
-            evidence = batches.run(self._running(), self.contract, samples.feeds, [group[0] for group in wanted])
+            firsts = [group[0] for group in wanted]
+            evidence = batches.run(self._running(), self.contract, samples.feeds, firsts, progress)
         else:
             cut, trunk, head = self._halves()
-            evidence = batches.run_head(trunk, head, cut, samples.feeds, wanted)
+            evidence = batches.run_head(trunk, head, cut, samples.feeds, wanted, progress)
         clock["run"] = time.perf_counter() - started
 
         started = time.perf_counter()
-        chosen = self._method
-        drop = chosen.relu if relu is None else relu
-        sizes: Any = [samples.sizes[i] for i in owner]
-        if len(set(sizes)) == 1:
-            sizes = sizes[0]
-        spread = [samples.boxes[i] for i in owner]
-        layers, maps, reasons = {}, [], []
-        for name, part in evidence.layers.items():
-            raw = saliency(part.activations, part.gradients, chosen.name)
-            drawn, why = saliency_map(raw, relu=drop, size=sizes, box=spread, normalize=normalize)
-            layers[name] = LayerExplanation(part.activations, part.gradients, _weights(part, chosen.name), raw)
-            maps.append(drawn)
-            reasons.append(why)
+        drawn = maps.draw(evidence, samples, owner, self._method, relu, normalize)
         clock["map"] = time.perf_counter() - started
         return Explanation(
             logits=evidence.logits,
             target=evidence.target,
             score=evidence.score,
-            layers=layers,
-            saliency_map=maps[0] if len(maps) == 1 else _fused(maps),
-            reasons=[None if None in column else column[0] for column in zip(*reasons, strict=True)],
+            **drawn,
             pictures=[samples.pictures[i] for i in owner],
             names=[samples.names[i] for i in owner],
-            method=chosen.name,
+            method=self._method.name,
             contract=self.contract,
             labels=self.contract.labels,
             provider=self.provider,
@@ -284,16 +278,3 @@ class Explainer:
                 cut = cut_head(self._data, self._folder, self.contract)
                 self._cut = cut, self._open(cut.trunk.SerializeToString()), self._open(cut.head.SerializeToString())
             return self._cut
-
-
-def _weights(part: LayerEvidence, method: str) -> Array | None:
-    try:
-        return weights(part.activations, part.gradients, method)
-    except InputError:
-        return None  # the method makes the map itself
-
-
-def _fused(maps: list[Any]) -> Any:
-    if isinstance(maps[0], list):
-        return [fuse(column) for column in zip(*maps, strict=True)]
-    return fuse(maps)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from cam_onnx.errors import InvalidModel, shown
 from cam_onnx.wire import BYTES, VARINT, Malformed, entry, fields, tensors, top_level
 
-__all__ = ["External", "check_external", "external"]
+__all__ = ["BITS", "RANK", "External", "check_external", "external", "packed"]
 
 KEYS = ("location", "offset", "length", "checksum")
 HUGE = 1 << 62
@@ -163,7 +163,7 @@ def _entry(view: memoryview, where: object) -> Iterator[External]:
         if field.tag == 1 and field.wire == VARINT:
             dims.append(field.number)
         elif field.tag == 1 and field.wire == BYTES:
-            dims.extend(_packed(field.view))
+            dims.extend(packed(field.view))
         elif field.tag == 2 and field.wire == VARINT:
             dtype = field.number & 0xFFFF_FFFF  # enums are 32 bits wide to protobuf
         elif field.tag == 8 and field.wire == BYTES:
@@ -198,8 +198,8 @@ def _entry(view: memoryview, where: object) -> Iterator[External]:
     yield External(name, values["location"], dtype, signed, offset, length)
 
 
-def _packed(view: memoryview) -> Iterator[int]:
-    """Yield the numbers of a packed repeated field."""
+def packed(view: memoryview) -> Iterator[int]:
+    """Yield the dimensions in a packed field, of which there may be no more than `RANK` (Malformed)."""
     if len(view) > 10 * RANK:
         raise Malformed(f"a tensor has more than {RANK} dimensions")
     value = shift = 0

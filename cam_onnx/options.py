@@ -8,6 +8,7 @@ from typing import Any
 
 from cam_onnx import files
 from cam_onnx.contract import Preprocess
+from cam_onnx.declared import check_operators
 from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
 from cam_onnx.external import External, check_external
 from cam_onnx.inlined import check_size
@@ -83,10 +84,13 @@ def check_model(data: bytes, path: str | None, limits: Limits = DEFAULTS) -> lis
     ------
     InvalidModel
         Unsafe external data, or a function that calls itself.
+    UnsupportedOperators
+        Operators that load or run what is not in the file.
     LimitExceeded
     """
     where = "the model" if path is None else path
     check_size(data, limits, where)
+    check_operators(data, where)
     entries = check_external(data, path)
     beside = sum({(entry.file, entry.offset): entry.length or 0 for entry in entries}.values())
     limits.check("max_model_bytes", len(data) + beside, f"{shown(where)}: bytes, with its external data:")

@@ -17,11 +17,23 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one picture's explanation goes: `file` for the overlay alone, else all files into `folder`."""
+    """Where one picture's explanation goes: `file` for the overlay alone, else all files into `folder`.
+
+    Where tensors are explained, `picture` is the first one's file, and `file` is for the heatmap.
+    """
 
     picture: str
     file: Path | None = None
     folder: Path | None = None
+
+    @property
+    def stem(self) -> str:
+        return stem(self.picture)
+
+
+def stem(picture: str) -> str:
+    """Return what the results of a picture are called."""
+    return "stdin" if picture == "-" else Path(picture).stem
 
 
 def plan(pictures: Sequence[str], out: str | None, several: bool = False) -> list[Place]:
@@ -35,9 +47,9 @@ def plan(pictures: Sequence[str], out: str | None, several: bool = False) -> lis
         A missing or read-only folder.
     """
     if out is None:
-        places = [Place(picture, file=Path(f"{Path(picture).stem}.cam.png")) for picture in pictures]
+        places = [Place(picture, file=Path(f"{stem(picture)}.cam.png")) for picture in pictures]
         if several:
-            raise InputError("several targets: give -o a folder, such as -o out/")
+            raise InputError("several targets or samples: give -o a folder, such as -o out/")
     elif out.endswith(("/", os.sep)) or os.path.isdir(out):
         folder = Path(out)
         if not folder.is_dir():
@@ -74,10 +86,9 @@ def check_figure(figure: str, places: Sequence[Place], targets: int) -> None:
     from cam_onnx.render.figure import MOST, check_file, require
 
     check_file(figure)
-    if len(places) * targets > MOST:
-        raise InputError(
-            f"--figure has room for {MOST} explanations, these are {len(places) * targets}: give fewer pictures or targets"
-        )
+    count = len(places) * targets
+    if count > MOST:
+        raise InputError(f"--figure has room for {MOST} explanations, these are {count}: fewer pictures or targets")
     path = os.path.realpath(figure)
     if path in {os.path.realpath(name) for place in places for name in (place.picture, place.file) if name}:
         raise InputError(f"{shown(figure)} is a picture or an overlay as well: choose another name with --figure")
@@ -88,7 +99,7 @@ def check_figure(figure: str, places: Sequence[Place], targets: int) -> None:
 def _check_places(places: Sequence[Place]) -> None:
     taken: dict[str, str] = {}
     for place in places:
-        path = place.file or place.folder / Path(place.picture).stem  # type: ignore[operator]
+        path = place.file or place.folder / place.stem  # type: ignore[operator]
         key = os.path.realpath(path)
         if key in taken:
             raise InputError(f"{shown(taken[key])} and {shown(place.picture)} would both be written to {shown(path)}")

@@ -37,6 +37,7 @@ class Progress:
         self._drawing = threading.Lock()
         self._bar: Any = None
         self._thread: threading.Thread | None = None
+        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         if not printing.is_quiet():
@@ -83,15 +84,15 @@ class Progress:
                         redirect_stdout=False, redirect_stderr=False,
                     )  # fmt: skip
                     self._bar.add_task(self.what, total=self.total)
+                    self._bar.tasks[0].start_time = self._started  # not since the bar is seen
                 self._bar.start()
                 self._bar.update(self._bar.task_ids[0], completed=self.done)
                 self._bar.refresh()
 
     def _show_lines(self) -> None:
-        started = time.monotonic()
         while not self._ended.wait(LINE_EVERY):
             count = f": {self.done} of {self.total}" if self.total else ""
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - self._started
             with self._drawing:
                 print(f"{self.what}{count}, {printing.duration(seconds)}", file=sys.stderr, flush=True)
 

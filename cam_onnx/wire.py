@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cam_onnx.errors import InvalidModel, shown
 
-__all__ = ["Field", "Malformed", "fields", "metadata", "tensors", "top_level"]
+__all__ = ["Field", "Malformed", "fields", "metadata", "nodes", "tensors", "top_level"]
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -165,6 +165,15 @@ def tensors(data: bytes) -> Iterator[memoryview]:
         Also where a field that can be there once is there twice: parsers would merge the two into one message
         that no part of the file shows.
     """
+    return _each(data, "tensor")
+
+
+def nodes(data: bytes) -> Iterator[memoryview]:
+    """Yield every NodeProto of a model, a node before those of its subgraphs (Malformed as for `tensors`)."""
+    return _each(data, "node")
+
+
+def _each(data: bytes, wanted: str) -> Iterator[memoryview]:
     stack = [("model", fields(memoryview(data)), set[int]())]
     while stack:
         kind, rest, seen = stack[-1]
@@ -175,9 +184,9 @@ def tensors(data: bytes) -> Iterator[memoryview]:
             if not repeated and field.tag in seen:
                 raise Malformed(f"{kind} has field {field.tag} twice")
             seen.add(field.tag)
-            if child == "tensor":
+            if child == wanted:
                 yield field.view
-            else:
+            if child != "tensor":
                 stack.append((child, fields(field.view), set()))
                 break
         else:

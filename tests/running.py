@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "models" / "efficientnet-lite0.onnx"
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "preprocess": ROOT / "models" / "efficientnet-lite0.json",
     "labels": ROOT / "models" / "imagenet_labels.txt",
 }

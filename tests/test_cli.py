@@ -17,6 +17,7 @@ import pytest
 from cam_onnx import cli, commands
 from cam_onnx.errors import InputError, WriteFailed
 from cam_onnx.methods import METHODS
+from cam_onnx.places import plan
 from cam_onnx.render import image
 from models.builders import BUILDERS
 
@@ -66,7 +67,7 @@ def listing(folder: Path) -> set[str]:
 )
 def test_results_go_where_the_option_says(here, out, pictures, expected):
     (here / "there").mkdir()
-    places = commands.plan(pictures, out)
+    places = plan(pictures, out)
     assert [(p.file and str(p.file), p.folder and str(p.folder)) for p in places] == expected
     assert out != "new/" or (here / "new").is_dir()
 
@@ -91,7 +92,7 @@ def test_a_result_without_a_place_is_refused_before_anything_runs(here, out, pic
     (here / "there").mkdir()
     before = listing(here)
     with pytest.raises(error, match=words):
-        commands.plan(pictures, out)
+        plan(pictures, out)
     assert listing(here) - {"new"} == before
 
 

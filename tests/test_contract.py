@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from cam_onnx import Contract, ContractError, InputError, Preprocess
 from cam_onnx.contract import SCHEMA, Axes, Layer
+
+SHORT: Any = Preprocess  # takes short forms, and what the tests give wrong on purpose
 
 FULL = Contract(
     roles={"image": "x", "target": "t", "logits": "l", "score": "s", "class": "c"},
@@ -104,20 +107,18 @@ def test_readers_ask_by_layer():
 # -- Preprocess ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "settings", [Preprocess(), FULL.preprocess, Preprocess(size=7, channels="GRAY", std=3)], ids=str
-)
+@pytest.mark.parametrize("settings", [Preprocess(), FULL.preprocess, SHORT(size=7, channels="GRAY", std=3)], ids=str)
 def test_preprocess_to_json_and_back(settings):
     assert Preprocess.from_json(settings.to_json()) == settings
     assert hash(Preprocess.from_json(settings.to_json())) == hash(settings)
 
 
 def test_short_forms():
-    assert Preprocess(size=7).size == (7, 7)
-    assert Preprocess(mean=127, std=[1, 2, 3]) == Preprocess(mean=(127.0,), std=(1.0, 2.0, 3.0))
+    assert SHORT(size=7).size == (7, 7)
+    assert SHORT(mean=127, std=[1, 2, 3]) == Preprocess(mean=(127.0,), std=(1.0, 2.0, 3.0))
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "fit": (dict(fit="Stretch"), "fit is 'Stretch', expected one of stretch, crop, letterbox"),
     "channels": (dict(channels="RGBA"), "channels is 'RGBA'"),
     "mean of two": (dict(mean=(1, 2)), "mean has 2 entries"),

@@ -113,7 +113,9 @@ ROWS = {
         lambda: cam_onnx.Explainer(42), E.InputError, "expected a path, bytes or an onnx.ModelProto, got int"
     ),
     "no model at all, convert": Row(
-        lambda: cam_onnx.convert(42), E.InputError, "expected a path, bytes or an onnx.ModelProto"
+        lambda: cam_onnx.convert(42),  # type: ignore[arg-type]
+        E.InputError,
+        "expected a path, bytes or an onnx.ModelProto",
     ),
     "nodes not sorted": Row(
         lambda: other(),

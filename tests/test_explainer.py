@@ -15,6 +15,7 @@ import pytest
 import cam_onnx
 from cam_onnx import ContractError, Explainer, InputError, RunFailed, convert
 from cam_onnx.engine import BACKENDS
+from cam_onnx.render import image
 from models.builders import BUILDERS, inputs, network
 from tests.running import CAT, COFFEE, MODEL, ROOT, SETTINGS, run
 
@@ -106,9 +107,7 @@ def test_a_converted_file_imports_neither_onnx_nor_onnx_ir(converted_demo):
 
 
 def test_arrays_lists_and_paths(demo, cat):
-    import cv2
-
-    pixels = cv2.cvtColor(cv2.imread(str(CAT)), cv2.COLOR_BGR2RGB)
+    pixels = image.load(CAT).pixels
     equal(demo.explain(pixels), cat)
     both = demo.explain([CAT, COFFEE, pixels])
     assert both.target.tolist() == [285, 967, 285]
@@ -488,7 +487,7 @@ def test_what_a_converted_file_says_can_be_overridden_but_not_its_graph():
 def test_guessed_preprocessing_is_said_and_given_preprocessing_is_not():
     guessed = of("gap_linear").explain(np.zeros((20, 30, 3), np.uint8))
     assert any("guess" in note for note in guessed.notes)
-    given = of("gap_linear", preprocess=cam_onnx.Preprocess(size=16)).explain(np.zeros((20, 30, 3), np.uint8))
+    given = of("gap_linear", preprocess=cam_onnx.Preprocess(size=(16, 16))).explain(np.zeros((20, 30, 3), np.uint8))
     assert not any("guess" in note for note in given.notes)
 
 

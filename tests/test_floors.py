@@ -18,12 +18,24 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cam_onnx"
 
 FLOORS = [
-    {"contract", "distributions", "errors", "external", "files", "inlined", "limits", "options", "presets", "wire"},
+    {
+        "contract",
+        "declared",
+        "distributions",
+        "errors",
+        "external",
+        "files",
+        "inlined",
+        "limits",
+        "options",
+        "presets",
+        "wire",
+    },
     {"render"},
     {"autodiff", "methods"},
     {"graph", "engine"},
-    {"doctor", "explainer", "explanation", "probes", "saving", "showing", "targets"},
-    {"__main__", "cli", "commands", "places", "printing", "progress"},
+    {"doctor", "explainer", "explanation", "maps", "probes", "saving", "showing", "targets"},
+    {"__main__", "arguments", "cli", "commands", "places", "printing", "progress"},
 ]
 OPEN_WITHIN = {0, 4, 5}  # floors whose units may import each other
 

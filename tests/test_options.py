@@ -9,17 +9,16 @@ from cam_onnx.options import read_labels, read_preprocess
 
 
 def test_what_is_one_already_passes():
-    settings = Preprocess(size=64)
+    settings = Preprocess(size=(64, 64))
     assert read_preprocess(settings) is settings
     assert read_preprocess(None) is None
     assert read_labels(None) is None
     assert read_labels(["a", "b"]) == ("a", "b")
     assert read_labels(name for name in "ab") == ("a", "b")
-    assert read_labels([1, 2]) == ("1", "2")
 
 
 def test_preprocessing_comes_from_a_json_file(tmp_path):
-    settings = Preprocess(size=(3, 4), mean=(1, 2, 3), std=2, layout="NHWC", fit="letterbox")
+    settings = Preprocess(size=(3, 4), mean=(1, 2, 3), std=(2,), layout="NHWC", fit="letterbox")
     path = tmp_path / "p.json"
     path.write_text(settings.to_json(), encoding="utf-8")
     assert read_preprocess(path) == settings
@@ -70,5 +69,5 @@ def test_files_that_do_not_fit(tmp_path, row):
 
 
 def test_other_types_are_refused():
-    with pytest.raises(InputError, match="preprocess: expected a .*Preprocess or .*path.*, got dict"):
-        read_preprocess({"size": 3})
+    with pytest.raises(InputError, match="preprocess: expected a .*Preprocess.*path.*, got dict"):
+        read_preprocess({"size": 3})  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -10,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import cam_onnx
 
 pytest.importorskip("hatchling")
 ROOT = Path(__file__).parent.parent
@@ -52,3 +55,14 @@ def test_no_runtime_is_required_and_the_two_are_not_pinned_to_one_version():
     extras = project["optional-dependencies"]
     assert all("==" not in requirement.split(";")[0] for requirement in extras["gpu"] + extras["cpu"])
     assert not any("gpu" in name and name != "gpu" for name in extras)
+
+
+def test_what_names_versions_agrees_with_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    supported = {
+        name.split()[-1] for name in project["classifiers"] if name.startswith("Programming Language :: Python :: 3.")
+    }
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert set(re.findall(r'"(3\.\d+)"', workflow)) == supported
+    assert "bash .ci/run" in workflow
+    assert f"\nversion: {cam_onnx.__version__}\n" in (ROOT / "CITATION.cff").read_text()

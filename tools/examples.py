@@ -19,6 +19,7 @@ Tables between ``<!-- methods:begin -->`` and its end are the registries', as in
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -30,8 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from cam_onnx import files
+from cam_onnx.methods import METHODS
 from cam_onnx.presets import PRESETS
-from tools import readme
+from tools import floors, readme
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -60,7 +62,17 @@ def presets() -> str:
     return "\n".join(rows)
 
 
-TABLES = {**readme.TABLES, "presets": presets}
+def formulas() -> str:
+    """Return one row a method: the first two paragraphs of its docstring."""
+    rows = ["| name | the map, before ReLU |", "|---|---|"]
+    for method in METHODS.values():
+        paragraphs = (inspect.getdoc(method.function) or "").split("\n\n")[:2]
+        text = " ".join(" ".join(paragraphs).split()).replace("``", "`").replace("|", "\\|")
+        rows.append(f"| `{method.name}` | {text} |")
+    return "\n".join(rows)
+
+
+TABLES = {**readme.TABLES, "formulas": formulas, "presets": presets, "floors": floors.table}
 
 
 def pages() -> list[Path]:
@@ -68,8 +80,10 @@ def pages() -> list[Path]:
     return sorted(DOCS.glob("*.md"))
 
 
-def filled(text: str) -> str:
+def filled(text: str, exact: bool = False) -> str:
     """Return a page with its tables and outputs as they are now; running it takes a few seconds.
+
+    What differs between machines is left as it stands, unless `exact`.
 
     Raises
     ------
@@ -85,7 +99,7 @@ def filled(text: str) -> str:
     for block in blocks:
         if _runs(block):
             last = next(printed)
-        elif block["mark"] == "prints" and VARIES.sub("", last) != VARIES.sub("", block["code"]):
+        elif block["mark"] == "prints" and (exact or VARIES.sub("", last) != VARIES.sub("", block["code"])):
             parts += [text[end : block.start("code")], last]
             end = block.end("code")
         elif (block["mark"] or "").startswith("from: "):
@@ -159,21 +173,21 @@ def _console(code: str) -> None:
 
 def main() -> int:
     """Compare, or write."""
-    differ = []
+    differ, write = [], "--write" in sys.argv[1:]
     for path in pages():
         text = path.read_text(encoding="utf-8")
         try:
-            new = filled(text)
+            new = filled(text, exact=write)
         except RuntimeError as error:
             print(f"{path.name}: {error}", file=sys.stderr)
             return 1
         if new != text:
             differ.append(path.name)
-            if "--write" in sys.argv[1:]:
+            if write:
                 files.write(path, new.encode())
     if differ:
-        print(f"{'written' if '--write' in sys.argv[1:] else 'differ'}: {', '.join(differ)}", file=sys.stderr)
-    return int(bool(differ) and "--write" not in sys.argv[1:])
+        print(f"{'written' if write else 'differ'}: {', '.join(differ)}", file=sys.stderr)
+    return int(bool(differ) and not write)
 
 
 if __name__ == "__main__":

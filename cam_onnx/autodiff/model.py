@@ -11,12 +11,13 @@ import os
 from dataclasses import dataclass, field
 
 import onnx
-import onnx.checker
 import onnx.shape_inference
 import onnx.version_converter
 import onnx_ir as ir
 
 from cam_onnx import wire
+from cam_onnx.autodiff.check import check
+from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset
 from cam_onnx.external import External
 from cam_onnx.limits import DEFAULTS, Limits
@@ -114,12 +115,13 @@ def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
     path, name = (None, "the model") if given is None else (os.path.abspath(given), given)
     wire.metadata(data, name)
     entries = check_model(data, given, limits)
+    check_tensors(data, name)
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError
         raise InvalidModel(f"{name}: not an ONNX model, or damaged ({error})") from error
-    _check(proto, name)
+    check(proto, name)
     loaded = Model(proto, os.path.dirname(path) if path else None, name, data, external=entries)
     if proto.ir_version < 4:
         fixed = onnx.ModelProto()
@@ -128,38 +130,6 @@ def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
         fixed.ir_version = 4
         loaded = Model(fixed, loaded.folder, name, data, {"ir_version": [proto.ir_version, 4]}, entries)
     return loaded
-
-
-def _check(proto: onnx.ModelProto, name: str) -> None:
-    """What onnx's checker would say, without copying the weights."""
-    if proto.ir_version > onnx.IR_VERSION:
-        raise InvalidModel(
-            f"{name}: IR version {proto.ir_version}, the installed onnx reads up to {onnx.IR_VERSION}: upgrade onnx"
-        )
-    if not proto.opset_import:
-        raise InvalidModel(f"{name}: no opset import, so that the meaning of its operators is not defined")
-    newest = onnx.defs.onnx_opset_version()
-    for entry in proto.opset_import:
-        if entry.domain in ("", "ai.onnx") and entry.version > newest:
-            raise UnsupportedOpset(
-                f"{name}: opset {entry.version}, the installed onnx knows up to {newest}: upgrade onnx"
-            )
-    known = {i.name for i in proto.graph.input} | {i.name for i in proto.graph.initializer} | {""}
-    known |= {i.values.name for i in proto.graph.sparse_initializer}
-    for index, node in enumerate(proto.graph.node):
-        for x in node.input:
-            if x not in known:
-                raise InvalidModel(
-                    f"{name}: node {node.name or index!r} ({node.op_type}) reads {x!r}, which nothing before it gives: "
-                    "the nodes are not sorted, or the file is damaged"
-                )
-        for y in node.output:
-            if y and y in known:
-                raise InvalidModel(f"{name}: value {y!r} is given twice (second by node {node.name or index!r})")
-            known.add(y)
-    for output in proto.graph.output:
-        if output.name not in known:
-            raise InvalidModel(f"{name}: output {output.name!r} is given by no node")
 
 
 def _without_initializer_inputs(proto: onnx.ModelProto) -> None:

@@ -132,14 +132,21 @@ def check_feeds(engine: Engine, feeds: Mapping[str, Any]) -> dict[str, Array]:
     """
     known = {tensor.name: tensor for tensor in engine.inputs}
     for name in feeds:
-        if name not in known:
-            listed = ", ".join(map(str, engine.inputs)) or "none"
-            raise InputError(
-                f"the model has no input {shown(name)!r}{did_you_mean(str(name), known)} (its inputs: {listed})"
-            )
+        find_input(engine.inputs, name)
     if missing := [tensor for tensor in engine.inputs if not tensor.optional and tensor.name not in feeds]:
         raise InputError(f"input {' and '.join(map(str, missing))} is missing: the model cannot run without it")
     return {name: _checked(known[name], value) for name, value in feeds.items()}
+
+
+def find_input(inputs: Sequence[Tensor], name: str) -> Tensor:
+    """Return the input called `name` (InputError if there is none)."""
+    known = {tensor.name: tensor for tensor in inputs}
+    if name not in known:
+        listed = ", ".join(map(str, inputs)) or "none"
+        raise InputError(
+            f"the model has no input {shown(name)!r}{did_you_mean(str(name), known)} (its inputs: {listed})"
+        )
+    return known[name]
 
 
 def _checked(tensor: Tensor, value: Any) -> Array:
@@ -149,28 +156,36 @@ def _checked(tensor: Tensor, value: Any) -> Array:
     except (TypeError, ValueError) as error:
         raise InputError(f"{label}: not an array ({error})") from None
     array = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
-    if not tensor.dtype.isidentifier() or tensor.dtype in ("str", "complex64", "complex128"):
-        raise InputError(f"{label}: the model wants {tensor.dtype} there, which cam_onnx cannot feed")
-    if array.dtype.name != tensor.dtype:
-        raise InputError(
-            f"{label}: expected {tensor.dtype}, got {array.dtype.name}: cast it yourself, .astype({tensor.dtype!r})"
-        )
-    if tensor.shape is not None:
-        if array.ndim != len(tensor.shape):
-            raise InputError(
-                f"{label}: expected rank {len(tensor.shape)} {shape_text(tensor.shape)}, "
-                f"got rank {array.ndim} {shape_text(array.shape)}"
-            )
-        for axis, (want, got) in enumerate(zip(tensor.shape, array.shape, strict=True)):
-            if want != got and (isinstance(want, int) or got == 0):
-                raise InputError(
-                    f"{label}: dimension {axis} is {got}, expected {want if isinstance(want, int) else 'at least 1'} "
-                    f"(the model's shape is {shape_text(tensor.shape)}, yours {shape_text(array.shape)})"
-                )
+    check_form(tensor, array.dtype.name, array.shape)
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         first = tuple(int(i) for i in np.unravel_index(int(finite.argmin()), array.shape))
         raise InputError(f"{label}: {array[first]} at index {first} (first of {int((~finite).sum())} not finite)")
     return array
+
+
+def check_form(tensor: Tensor, dtype: str, shape: Sequence[int], any_batch: bool = False) -> None:
+    """Refuse (InputError) an array of another type or shape than the model's input takes.
+
+    `any_batch`: the first dimension may differ, since runs are split.
+    """
+    label = f"input {shown(tensor.name)!r}"
+    if not tensor.dtype.isidentifier() or tensor.dtype in ("str", "complex64", "complex128"):
+        raise InputError(f"{label}: the model wants {tensor.dtype} there, which cam_onnx cannot feed")
+    if dtype != tensor.dtype:
+        raise InputError(f"{label}: expected {tensor.dtype}, got {dtype}: cast it yourself, .astype({tensor.dtype!r})")
+    if tensor.shape is not None:
+        if len(shape) != len(tensor.shape):
+            raise InputError(
+                f"{label}: expected rank {len(tensor.shape)} {shape_text(tensor.shape)}, "
+                f"got rank {len(shape)} {shape_text(shape)}"
+            )
+        for axis, (want, got) in enumerate(zip(tensor.shape, shape, strict=True)):
+            fixed = isinstance(want, int) and (axis > 0 or not any_batch)
+            if want != got and (fixed or got == 0):
+                raise InputError(
+                    f"{label}: dimension {axis} is {got}, expected {want if isinstance(want, int) else 'at least 1'} "
+                    f"(the model's shape is {shape_text(tensor.shape)}, yours {shape_text(shape)})"
+                )
 
 
 def known_outputs(engine: Engine, outputs: Sequence[str] | None) -> list[str]:

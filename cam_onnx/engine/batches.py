@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ from cam_onnx.engine.evidence import Evidence, LayerEvidence, gather
 __all__ = ["Cut", "chunks", "join", "pick", "run", "run_head"]
 
 LARGEST = 16  # samples a run, where the model leaves it open
+
+Progress = Callable[[int, int], None]  # called after every run with the samples that are done, and all
 
 
 class Cut(Protocol):
@@ -33,7 +35,13 @@ class Cut(Protocol):
         """Of the head."""
 
 
-def run(engine: Engine, contract: Contract, feeds: Mapping[str, Array], targets: Sequence[int]) -> Evidence:
+def run(
+    engine: Engine,
+    contract: Contract,
+    feeds: Mapping[str, Array],
+    targets: Sequence[int],
+    progress: Progress | None = None,
+) -> Evidence:
     """Return the evidence of N samples, one target each.
 
     Raises
@@ -47,6 +55,8 @@ def run(engine: Engine, contract: Contract, feeds: Mapping[str, Array], targets:
         padded = [*targets[at : at + count], *[targets[at]] * (size - count)]
         found.append(pick(gather(engine, contract, part, padded), range(count)))
         at += count
+        if progress is not None:
+            progress(at, len(targets))
     return join(found)
 
 
@@ -110,7 +120,12 @@ def pick(evidence: Evidence, samples: Sequence[int]) -> Evidence:
 
 
 def run_head(
-    trunk: Engine, head: Engine, cut: Cut, feeds: Mapping[str, Array], wanted: Sequence[Sequence[int]]
+    trunk: Engine,
+    head: Engine,
+    cut: Cut,
+    feeds: Mapping[str, Array],
+    wanted: Sequence[Sequence[int]],
+    progress: Progress | None = None,
 ) -> Evidence:
     """Return the evidence of several targets per sample: one pass of the trunk, and the head once per target.
 
@@ -123,8 +138,9 @@ def run_head(
     if cut.repeats:
         owner = [i for i, group in enumerate(wanted) for _ in group]
         crossing = {name: np.concatenate([part[name][:count] for part, count in parts])[owner] for name in cut.crossing}
-        return run(head, cut.contract, crossing, [target for group in wanted for target in group])
+        return run(head, cut.contract, crossing, [target for group in wanted for target in group], progress)
     runs = []
+    total = sum(map(len, wanted))
     for k in range(max(map(len, wanted))):
         column, found = [group[min(k, len(group) - 1)] for group in wanted], []
         for part, count in parts:
@@ -133,4 +149,6 @@ def run_head(
             evidence = gather(head, cut.contract, part, mine + mine[-1:] * (size - count))
             found.append(pick(evidence, range(count)))
         runs.append(join(found))
+        if progress is not None:
+            progress(sum(min(k + 1, len(group)) for group in wanted), total)
     return join([pick(runs[k], [i]) for i, group in enumerate(wanted) for k in range(len(group))])

@@ -195,7 +195,8 @@ def _import() -> Any:
         ) from error
     if not hasattr(onnxruntime, "InferenceSession"):  # what is left after one of two distributions was removed
         raise RunFailed(
-            "ONNX Runtime is broken: uninstall onnxruntime and onnxruntime-gpu, which share a folder, then install one"
+            "ONNX Runtime is broken: uninstall onnxruntime and onnxruntime-gpu, which share a folder, then install one "
+            "(cam-onnx doctor)"
         )
     return onnxruntime
 

@@ -33,7 +33,7 @@ def apply(preprocess: Preprocess, picture: NDArray[np.uint8]) -> tuple[NDArray[A
     Parameters
     ----------
     preprocess : Preprocess
-        Where `size` is None the picture keeps its own.
+        Where `size` is None the picture keeps its own, whatever `fit` says.
     picture : array (H, W, 3)
         RGB, uint8.
 
@@ -51,7 +51,8 @@ def apply(preprocess: Preprocess, picture: NDArray[np.uint8]) -> tuple[NDArray[A
     """
     picture = image.as_picture(picture)
     size = preprocess.size or (picture.shape[0], picture.shape[1])
-    seen, (top, left), box = _FITS[preprocess.fit](picture, size, preprocess)
+    fit = _FITS[preprocess.fit] if preprocess.size else _stretch  # at its own size nothing is cut or filled
+    seen, (top, left), box = fit(picture, size, preprocess)
     if preprocess.channels == "GRAY":
         seen = image.grey(seen)[..., None]
     elif preprocess.channels == "BGR":
@@ -132,7 +133,8 @@ def resolve(preprocess: Preprocess, tensor_shape: Shape, dtype: str) -> Preproce
     where = f"the model's input is {_text(tensor_shape, dtype)}"
     wanted = 1 if preprocess.channels == "GRAY" else 3
     if channels is not None and channels != wanted:
-        raise InputError(f"preprocess: channels {preprocess.channels} makes {wanted}, but {where}")
+        other = "GRAY" if channels == 1 else "RGB or BGR"
+        raise InputError(f"preprocess: channels {preprocess.channels} makes {wanted}, but {where}: set {other}")
     known = _extents(tensor_shape, layout or preprocess.layout)
     if preprocess.size is not None and any(
         k is not None and k != s for k, s in zip(known, preprocess.size, strict=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from cam_onnx.contract import Contract, Preprocess
-from cam_onnx.engine import Array, Tensor, preprocess
+from cam_onnx.engine import Array, Tensor, find_input, npy, preprocess
 from cam_onnx.errors import InputError, shown
+from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.render import image
 
 __all__ = ["Samples", "from_inputs", "from_pictures"]
@@ -45,7 +46,9 @@ class Samples:
     notes: list[str] = field(default_factory=list)
 
 
-def from_pictures(images: Any, settings: Preprocess | None, tensor: Tensor | None) -> Samples:
+def from_pictures(
+    images: Any, settings: Preprocess | None, tensor: Tensor | None, limits: Limits = DEFAULTS
+) -> Samples:
     """Load and prepare a picture or a list of them.
 
     Raises
@@ -62,7 +65,7 @@ def from_pictures(images: Any, settings: Preprocess | None, tensor: Tensor | Non
     pictures, tensors, boxes = [], [], []
     for source in sources:
         if isinstance(source, (str, os.PathLike, bytes)):
-            loaded = image.load(source)
+            loaded = image.load(source, max_pixels=limits.max_pixels)
             pixels = loaded.pixels
             notes += [f"{shown(loaded.name)}: {note}" for note in loaded.notes]
         else:
@@ -87,11 +90,23 @@ def from_pictures(images: Any, settings: Preprocess | None, tensor: Tensor | Non
     )
 
 
-def from_inputs(inputs: Mapping[str, Any], contract: Contract) -> Samples:
-    """Take tensors that the caller has prepared; they are checked when they are run."""
+def from_inputs(
+    inputs: Mapping[str, Any], contract: Contract, tensors: Sequence[Tensor] = (), limits: Limits = DEFAULTS
+) -> Samples:
+    """Take tensors that the caller has prepared: arrays, which are checked when they are run, or .npy files.
+
+    Raises
+    ------
+    InputError, LimitExceeded
+        See `cam_onnx.engine.npy.read`.
+    """
     if contract.roles["target"] in inputs:
         raise InputError(f"input {shown(contract.roles['target'])!r} is the target's: give it by target=")
-    feeds = {name: np.asarray(value) for name, value in inputs.items()}
+    paths = {name: value for name, value in inputs.items() if isinstance(value, (str, os.PathLike))}
+    feeds = {
+        name: npy.read(paths[name], find_input(tensors, name), limits) if name in paths else np.asarray(value)
+        for name, value in inputs.items()
+    }
     image_name = contract.roles.get("image", "")
     first = feeds.get(image_name, next(iter(feeds.values()), None))
     count = 1 if contract.single or first is None or not first.ndim else len(first)
@@ -99,10 +114,12 @@ def from_inputs(inputs: Mapping[str, Any], contract: Contract) -> Samples:
     if image_name in feeds and feeds[image_name].ndim == len(contract.layers[0].axes.spatial) + 2:
         last = contract.preprocess is not None and contract.preprocess.layout == "NHWC"
         size = feeds[image_name].shape[1:-1] if last else feeds[image_name].shape[2:]
+    stem = next((_stem(path, 0) for path in paths.values()), None)
+    names = [f"sample{i}" if stem is None else f"{stem}.{i}" for i in range(count)]
     return Samples(
         feeds=feeds,
         count=count,
-        names=[f"sample{i}" for i in range(count)],
+        names=[stem] if stem is not None and count == 1 else names,
         pictures=[None] * count,
         boxes=[None] * count,
         sizes=[size] * count,
@@ -111,6 +128,8 @@ def from_inputs(inputs: Mapping[str, Any], contract: Contract) -> Samples:
 
 def _stem(source: Any, index: int) -> str:
     """Return a file name stem for a picture: its path's, else the sample's number."""
-    if isinstance(source, (str, os.PathLike)) and os.fspath(source) != "-":
+    if isinstance(source, (str, os.PathLike)):
+        if os.fspath(source) == "-":
+            return "stdin"
         return os.path.splitext(os.path.basename(os.fspath(source)))[0] or f"sample{index}"
     return f"sample{index}"

@@ -17,8 +17,10 @@ from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import ContractError, InputError
 from cam_onnx.external import External
 from cam_onnx.graph.locate import find_layers, find_score, picture_input
+from cam_onnx.graph.original import original, outline
 from cam_onnx.graph.rewrite import rewrite
 from cam_onnx.graph.save import save
+from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import find
 from cam_onnx.options import read_labels, read_preprocess
 
@@ -81,6 +83,8 @@ def convert(
     preprocess: Preprocess | PathLike | None = None,
     labels: Iterable[str] | PathLike | None = None,
     target_input: str = "optional",
+    reconvert: bool = False,
+    limits: Limits = DEFAULTS,
 ) -> Converted:
     """Add the explanation's outputs to a model.
 
@@ -96,7 +100,7 @@ def convert(
         its final Softmax, Sigmoid, LogSoftmax or ArgMax.
     method : str
         A registered method's name, for the contract.
-    preprocess : Preprocess, path or None
+    preprocess : Preprocess, name of a preset, path or None
         For the contract: how a picture becomes the input.
     labels : sequence of str, path or None
         For the contract: class names.
@@ -104,6 +108,11 @@ def convert(
         "optional": `cam_target` has the default [-1], so that old callers keep their feeds (honoured by ONNX
         Runtime's Python, C, C++ and C#). "required": a plain input, the only form that ONNX Runtime Web, Node,
         Java and OpenVINO honour.
+    reconvert : bool
+        Take a converted file too, and start from the original in it; preprocessing and labels that are not given
+        are those of its contract.
+    limits : Limits
+        Of these, `max_model_bytes` and `max_nodes`.
 
     Returns
     -------
@@ -116,17 +125,26 @@ def convert(
     LayerNotFound, ScoreNotFound, Disconnected, UnsupportedOperators
         What was asked for is not there, or has no gradient.
     ContractError
-        The model is converted already.
+        The model is converted already; with `reconvert`: it was changed after that.
+    LimitExceeded
     """
     if target_input not in TARGET_INPUTS:
         raise InputError(f"target_input is {target_input!r}, expected one of {', '.join(TARGET_INPUTS)}")
     chosen = find(method)
     settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
-    loaded = load(model)
-    for entry in loaded.proto.metadata_props:
-        if entry.key == KEY:
-            Contract.from_json(entry.value, loaded.name)  # damaged: said as such
-            raise ContractError(f"{loaded.name} is converted already: convert the original model")
+    loaded = load(model, limits)
+    source_sha256 = hashlib.sha256(loaded.source).hexdigest()
+    for entry in [entry for entry in loaded.proto.metadata_props if entry.key == KEY]:
+        old = Contract.from_json(entry.value, loaded.name)  # damaged: said as such
+        if not reconvert:
+            raise ContractError(
+                f"{loaded.name} is converted already: convert the original model, or start from the original in this "
+                "file (reconvert=True, --reconvert)"
+            )
+        proto, raised = original(loaded.proto, old, loaded.name), dict(old.raised)
+        loaded = Model(proto, loaded.folder, loaded.name, loaded.source, raised, loaded.external)
+        source_sha256 = old.source_sha256
+        settings = {name: getattr(old, name) if given is None else given for name, given in settings.items()}
 
     def build(prepared: Model) -> tuple[Model, onnx.ModelProto, Contract]:
         found = find_score(prepared, score)
@@ -139,7 +157,8 @@ def convert(
     contract = contract.with_(
         method=chosen.name,
         tool=f"cam_onnx {cam_onnx.__version__}",
-        source_sha256=hashlib.sha256(loaded.source).hexdigest(),
+        source_sha256=source_sha256,
+        original=outline(prepared.proto),
         **settings,
     )
     for layer in contract.layers:

@@ -15,6 +15,7 @@ from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import KEY, Contract
 from cam_onnx.errors import CamOnnxError
 from cam_onnx.graph.locate import candidates, fed, find_layers, find_score
+from cam_onnx.limits import DEFAULTS, Limits
 
 __all__ = ["Described", "Report", "inspect"]
 
@@ -65,7 +66,7 @@ class Report:
     problems: tuple[str, ...]
 
 
-def inspect(model: ModelLike, score: str | None = None) -> Report:
+def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULTS) -> Report:
     """Describe a model.
 
     Parameters
@@ -73,13 +74,15 @@ def inspect(model: ModelLike, score: str | None = None) -> Report:
     model : path, bytes or onnx.ModelProto
     score : str, optional
         See `cam_onnx.convert`.
+    limits : Limits
+        Of these, `max_model_bytes` and `max_nodes`.
 
     Raises
     ------
     InvalidModel
         The file is not a usable model. What only keeps it from being explained stands in the report.
     """
-    loaded = load(model)
+    loaded = load(model, limits)
     converted = next((entry.value for entry in loaded.proto.metadata_props if entry.key == KEY), None)
     if converted is not None and score is None:
         score = Contract.from_json(converted, loaded.name).score

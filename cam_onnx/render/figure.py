@@ -106,11 +106,15 @@ def figure(rows: Sequence[Row], colormap: str = "jet") -> Any:
 def save(path: str | os.PathLike[str], drawn: Any) -> None:
     """Write a figure in the format of the path's suffix, atomically (InputError, WriteFailed)."""
     check_file(path)
+    require()
+    import matplotlib as mpl
+
     suffix = Path(path).suffix.lower()
     buffer = io.BytesIO()
-    # the file holds no time of making: the same figure gives the same bytes
+    # no time of making and no random names: the same figure gives the same bytes
     dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    with warnings.catch_warnings():  # a script that the font does not have comes out as boxes, and not as warnings
+    # a script that the font does not have comes out as boxes, and not as warnings
+    with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "cam_onnx"}):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         drawn.savefig(buffer, format=suffix.removeprefix("."), dpi=DPI, metadata=dates.get(suffix))
     files.write(path, buffer.getvalue())
@@ -127,7 +131,7 @@ def require() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise RunFailed(f"a figure needs matplotlib ({error}): pip install 'cam-onnx[plot]'") from None
+        raise RunFailed("a figure needs matplotlib, which is not there: pip install 'cam-onnx[plot]'") from error
 
 
 def _panels(row: Row, colormap: str) -> dict[str, NDArray[np.uint8]]:

@@ -227,7 +227,7 @@ def _cv2() -> Any:
     except ModuleNotFoundError as error:
         raise RunFailed(
             "OpenCV is needed for pictures and is not installed: pip install opencv-python, or opencv-python-headless "
-            f"on a server ({shown(error)})"
+            f"on a server ({shown(error)}); if pip says that it is, cam-onnx doctor"
         ) from None
     except ImportError as error:
         raise RunFailed(
@@ -237,7 +237,7 @@ def _cv2() -> Any:
     if not hasattr(cv2, "imdecode"):  # what is left after one of two distributions was removed
         raise RunFailed(
             "OpenCV is broken: uninstall opencv-python and opencv-python-headless, which share a folder, then install "
-            "one"
+            "one (cam-onnx doctor)"
         )
     if "OPENCV_LOG_LEVEL" not in os.environ:  # what it would print becomes our error
         logging = getattr(getattr(cv2, "utils", None), "logging", None)

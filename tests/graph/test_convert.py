@@ -198,7 +198,7 @@ def test_path_bytes_and_proto_give_the_same_file(tmp_path):
     data = model.SerializeToString(deterministic=True)
     path = tmp_path / "möd el.onnx"
     path.write_bytes(data)
-    files = {convert(source).to_bytes() for source in (model, data, path, str(path), bytearray(data))}
+    files = {convert(source).to_bytes() for source in (model, data, path, str(path))}
     assert len(files) == 1
     assert convert(path).contract.source_sha256 == hashlib.sha256(data).hexdigest()
 
@@ -233,8 +233,8 @@ def test_original_outputs_do_not_change(name):
     rounding = HALF if name == "float16" else 0
     plain = run(model, feeds, optimised=False)
     for layers in (None, everywhere):  # as the graph is written: bit for bit, wherever one looks
-        converted = convert(model, layers=layers).to_bytes()
-        assert largest_difference(plain, run(converted, feeds, names, optimised=False)) <= rounding
+        data = convert(model, layers=layers).to_bytes()
+        assert largest_difference(plain, run(data, feeds, names, optimised=False)) <= rounding
     plain = run(model, feeds)
     assert largest_difference(plain, run(convert(model).to_bytes(), feeds, names)) <= rounding
     for layer in everywhere:
@@ -536,4 +536,5 @@ def test_a_layer_that_is_an_output_already_is_exposed_under_its_role_too():
     model.graph.output.append(onnx.helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 8, 8, 8]))
     converted = convert(model)
     onnx.checker.check_model(converted.model, full_check=True)
-    np.testing.assert_array_equal(*run(converted.to_bytes(), inputs(model), ["features", "cam_activations"]))
+    kept, exposed = run(converted.to_bytes(), inputs(model), ["features", "cam_activations"])
+    np.testing.assert_array_equal(kept, exposed)

@@ -30,7 +30,7 @@ def test_the_table_keeps_the_order_of_registration():
 @pytest.mark.parametrize("entry", METHODS.values(), ids=list(METHODS))
 def test_every_method_has_needs_a_paper_and_a_docstring(entry):
     assert "activations" in entry.needs
-    assert re.search(r"arXiv:\d{4}\.\d{5}|baseline|doi", entry.paper)
+    assert re.search(r"arXiv:\d{4}\.\d{5}|baseline|as pytorch-grad-cam names it|\d{4}, [A-Z]", entry.paper)
     assert entry.summary.endswith(".")
     assert "Parameters" in entry.function.__doc__
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from cam_onnx.errors import CamOnnxError, InputError, LimitExceeded, RunFailed, WriteFailed
 from cam_onnx.render import image
 from cam_onnx.render.header import read_header
+from tests.pictures import bomb, chunk, cmyk_jpeg, exif, gif, png, turned
 
 Y, X = np.mgrid[0:40, 0:60]
 RGB = np.stack([X * 4, Y * 6, 255 - X * 4], axis=2).astype(np.uint8)  # smooth, so that JPEG keeps it within a few
@@ -32,44 +33,6 @@ def encoded(suffix, pixels=RGB):
     """Encode with OpenCV itself, RGB or RGBA in."""
     order = [2, 1, 0, 3][: pixels.shape[2]] if pixels.ndim == 3 else slice(None)
     return cv2.imencode(suffix, np.ascontiguousarray(pixels[..., order]) if pixels.ndim == 3 else pixels)[1].tobytes()
-
-
-def chunk(kind, body):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png(width, height, colour=2, bits=8, raw=b"", extra=b""):
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def exif(orientation, order=">"):
-    mark = {">": b"MM", "<": b"II"}[order]
-    return mark + struct.pack(order + "HIHHHIHHI", 42, 8, 1, 274, 3, 1, orientation, 0, 0)
-
-
-def turned_jpeg(orientation, order=">"):
-    body = b"Exif\0\0" + exif(orientation, order)
-    return b"\xff\xd8\xff\xe1" + struct.pack(">H", len(body) + 2) + body + encoded(".jpg")[2:]
-
-
-def cmyk_jpeg():
-    """8 x 8 pixels, each of the four channels 128: one block each, all coefficients zero."""
-
-    def segment(marker, body):
-        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
-
-    codes = bytes([1] + [0] * 15 + [0])  # one code of one bit: "zero", and in the other table "end of block"
-    return (
-        b"\xff\xd8"
-        + segment(0xDB, b"\0" + bytes([1] * 64))
-        + segment(0xC0, struct.pack(">BHHB", 8, 8, 8, 4) + b"".join(bytes([i, 0x11, 0]) for i in (1, 2, 3, 4)))
-        + segment(0xC4, b"\x00" + codes)
-        + segment(0xC4, b"\x10" + codes)
-        + segment(0xDA, b"\x04" + b"".join(bytes([i, 0]) for i in (1, 2, 3, 4)) + b"\0\x3f\0")
-        + b"\0\xff\xd9"
-    )
 
 
 PNG, JPEG = encoded(".png"), encoded(".jpg")
@@ -124,23 +87,16 @@ def test_kinds(data, expected, note):
 
 
 def test_an_animation_gives_its_first_frame_and_says_so():
-    def frame(value):
-        # 1 x 1 pixel; LZW codes of 3 bits: clear (4), the pixel, end (5)
-        codes = 4 | value << 3 | 5 << 6
-        return b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02" + struct.pack("<H", codes) + b"\0"
-
-    table = bytes([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
-    start = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x81, 0, 0) + table
-    animated = image.load(start + frame(1) + frame(2) + b";")
+    animated = image.load(gif(1, 2))
     assert animated.pixels.tolist() == [[[255, 0, 0]]]
     assert animated.notes == ("an animation: its first frame is used",)
-    assert image.load(start + frame(2) + b";").notes == ()
+    assert image.load(gif(2)).notes == ()
 
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_what_opencv_makes_of_it(orientation, order):
-    data = turned_jpeg(orientation, order)
+    data = turned(JPEG, orientation, order)
     expected = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
     picture = image.load(data)
     np.testing.assert_array_equal(picture.pixels, expected)
@@ -233,7 +189,9 @@ def test_a_bomb_is_refused_before_it_is_decoded():
     header = struct.pack(">IIBBBBB", 20000, 20000, 1, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     start = time.perf_counter()
-    with pytest.raises(LimitExceeded, match=r"20000 x 20000 pixels, more than the limit of 178,000,000: .*--max-pixels"):
+    with pytest.raises(
+        LimitExceeded, match=r"20000 x 20000 pixels, more than the limit of 178,000,000: .*--max-pixels"
+    ):
         image.load(data)
     assert time.perf_counter() - start < 0.5
 

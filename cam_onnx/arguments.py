@@ -1,0 +1,69 @@
+"""Options of the command line as what the library takes."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+from typing import Any
+
+from cam_onnx.contract import Preprocess
+from cam_onnx.errors import InputError, shown
+from cam_onnx.limits import Limits
+from cam_onnx.options import read_preprocess
+from cam_onnx.places import Place
+
+__all__ = ["limits", "preprocess", "subject", "subjects", "tensors"]
+
+
+def limits(options: argparse.Namespace) -> Limits:
+    """Return the limits in force: those that were given, else the defaults."""
+    given = {f.name: getattr(options, f.name, None) for f in fields(Limits)}
+    return Limits(**{name: value for name, value in given.items() if value is not None})
+
+
+def preprocess(options: argparse.Namespace) -> Preprocess | None:
+    """Return the preprocessing: a preset or a file, with the fields changed that were given by themselves."""
+    base = read_preprocess(options.preprocess)
+    given = {f.name: getattr(options, f.name) for f in fields(Preprocess)}
+    given = {name: value for name, value in given.items() if value is not None}
+    return replace(base or Preprocess(), **given) if given else base
+
+
+def tensors(options: argparse.Namespace) -> dict[str, str]:
+    """Return the .npy files of ``--input NAME=FILE``, by the names of the model's inputs.
+
+    Raises
+    ------
+    InputError
+        Another form, a name given twice, or pictures as well.
+    """
+    found: dict[str, str] = {}
+    for text in getattr(options, "input", None) or ():
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--input {shown(text)}: expected NAME=FILE.npy (cam-onnx inspect lists the names)")
+        if name in found:
+            raise InputError(f"--input: {shown(name)!r} is given twice")
+        found[name] = path
+    if found and options.images:
+        raise InputError(f"give either pictures or tensors: {shown(options.images[0])} and --input do not go together")
+    return found
+
+
+def subjects(options: argparse.Namespace) -> tuple[list[str], bool]:
+    """Return what is explained, by the names that results are called after, and whether one has several results."""
+    several = len(options.target or ()) > 1
+    if files := tensors(options):
+        from cam_onnx.engine import npy
+
+        first = next(iter(files.values()))
+        return [first], several or npy.header(first).shape[:1] > (1,)
+    if not options.images:
+        raise InputError("nothing to explain: give a picture, or the model's tensors with --input NAME=FILE.npy")
+    return list(options.images), several
+
+
+def subject(options: argparse.Namespace, place: Place) -> dict[str, Any]:
+    """Return the argument of `Explainer.explain` for one of `subjects`."""
+    files = tensors(options)
+    return {"inputs": files} if files else {"images": place.picture}
