@@ -3,6 +3,7 @@
 #   make test    all tests
 #   make lint    ruff and mypy
 #   make bench   measure, into docs/benchmarks.md
+#   make docs    the site, into build/docs/
 #   make check   what CI does, in a fresh environment
 #   make clean   remove what make made
 
@@ -11,7 +12,7 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip -qq --disable-pip-version-check --no-input
 
-.PHONY: demo test lint bench check clean help
+.PHONY: demo test lint bench docs check clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +32,11 @@ lint: $(VENV)/.developed
 
 bench: $(VENV)/.installed
 	@$(RUN) -m benchmarks --markdown docs/benchmarks.md
+
+# Warnings are errors; nothing is fetched while it builds.
+docs: $(VENV)/.documented
+	@$(RUN) -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
 
 check:
 	@bash .ci/run
@@ -54,4 +60,9 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.developed: $(VENV)/.installed
 	@echo "installing cam-onnx[gpu,dev] into $(VENV)"
 	@$(PIP) install -e '.[gpu,dev]'
+	@touch $@
+
+$(VENV)/.documented: $(VENV)/.developed
+	@echo "installing cam-onnx[gpu,dev,docs] into $(VENV)"
+	@$(PIP) install -e '.[gpu,dev,docs]'
 	@touch $@

@@ -37,9 +37,9 @@ def heading(one: Explanation) -> str:
     name = one.label(index)
     probabilities = one.probabilities
     text = f"class {index}" if name == str(index) else name
-    return f"{text}, " + (
-        f"score {float(one.score[0]):.4g}" if probabilities is None else f"{float(probabilities[0, index]):.1%}"
-    )
+    if probabilities is None:
+        return f"{text}, score {float(one.score[0]):.4g}"
+    return f"{text}, {_percent(float(probabilities[0, index]))}"
 
 
 def figure_rows(explanation: Explanation, alpha: float, colormap: str, regions: bool | float = False) -> list[Row]:
@@ -87,7 +87,8 @@ def _html_row(one: Explanation) -> str:
         data = base64.b64encode(image.encode(_small(picture), ".jpg")).decode("ascii")
         cell = f'<img src="data:image/jpeg;base64,{data}" alt="{_escaped(heading(one))}">'
     index, best = int(one.target[0]), one.top(3)[0]
-    others = [f"{name} {value:.1%}" for i, name, value in best if i != index] if one.probabilities is not None else []
+    known = one.probabilities is not None
+    others = [f"{name} {_percent(value)}" for i, name, value in best if i != index and known]
     lines = [
         f"<b>{_escaped(heading(one))}</b>",
         _escaped(f"class {index}, score {float(one.score[0]):.4g}"),
@@ -98,6 +99,11 @@ def _html_row(one: Explanation) -> str:
     ]
     texts = "<br>".join(line for line in lines if line)
     return f'<tr><td>{cell}</td><td style="text-align: left; vertical-align: top">{texts}</td></tr>'
+
+
+def _percent(share: float) -> str:
+    """Return a probability with one decimal; a small one does not read as none."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def _escaped(text: str) -> str:

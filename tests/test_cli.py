@@ -410,8 +410,9 @@ def test_the_reference_backend_needs_no_runtime(here, capsys):
 
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from cam_onnx import cli, commands
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 def methods(options):
     print("ready", flush=True)
     time.sleep(60)

@@ -324,6 +324,6 @@ def test_a_package_that_is_missing_sends_people_to_the_doctor(tmp_path):
     done = run(str(ROOT / "models" / "efficientnet-lite0.onnx"), before=str(tmp_path), command="inspect")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "cam-onnx: the installation is not complete: No module named 'protobufs_of_tomorrow'; cam-onnx doctor says how to "
-        "repair it\n"
+        "cam-onnx: the installation is not complete: No module named 'protobufs_of_tomorrow'; cam-onnx doctor says how "
+        "to repair it\n"
     )

@@ -139,6 +139,13 @@ def test_a_map_that_is_no_picture_is_said(cat):
     assert "a map of shape (100,)" in page.text
 
 
+def test_a_small_probability_does_not_read_as_none(cat):
+    unlikely = replace(cat, target=np.array([967]))
+    assert 0 < unlikely.probabilities[0, 967] < 0.0005
+    assert heading(unlikely) == "espresso, <0.1%"
+    assert "espresso, &lt;0.1%" in unlikely._repr_html_()
+
+
 def test_a_single_output_has_its_score_for_a_heading(cat):
     one = replace(cat, logits=cat.logits[:, :1], target=np.array([0]), labels=None, score=np.array([12.5]))
     assert heading(one) == "class 0, score 12.5"

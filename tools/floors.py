@@ -74,7 +74,8 @@ def svg() -> str:
         y = (HEIGHT + GAP) * (len(found) - 1 - number) + GAP
         parts.append(f'<text x="16" y="{y + 30}">{number}</text>')
         parts.append(f'<text class="small" x="16" y="{y + 48}">{escape(WHAT[number])}</text>')
-        names = [", ".join(units)] if number in together else units  # apart: they never import each other
+        # apart: they never import each other; reversed on floor 3, so that graph stands above autodiff
+        names = [", ".join(units)] if number in together else sorted(units, reverse=number == 3)
         width = (WIDTH - 240 - 20 * (len(names) - 1)) // len(names)
         for i, name in enumerate(names):
             x = 224 + i * (width + 20)

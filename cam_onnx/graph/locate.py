@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from cam_onnx.autodiff.backward import mark
+from cam_onnx.autodiff.backward import label, mark
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.autodiff.val import cotangent_type
@@ -179,11 +179,11 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
                 f"values on the way: {_listed([v.name or '' for v in _on_path(model, score)])}. "
                 "Name a layer (layers=, --layer)"
             )
-        if _attends(model, model.values[found[-1].name], score):
+        if (late := _goes_on(model, model.values[found[-1].name], score)) is not None:
             raise LayerNotFound(
-                f"{model.name}: attention mixes positions behind {shown(found[-1].name)!r}, the last value with "
-                "spatial axes, so that it would be a poor default; name the layer that you mean (layers=, --layer); "
-                f"candidates: {_listed([place.name for place in found])}"
+                f"{model.name}: behind {shown(found[-1].name)!r}, the last value with spatial axes, the network goes "
+                f"on with positions as a list of tokens (at {shown(late)!r}), so that it would be a poor default; name "
+                f"the layer that you mean (layers=, --layer); candidates: {_listed([place.name for place in found])}"
             )
         return found[-1:]
     roles = follow(model.graph)
@@ -196,11 +196,20 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
     return places
 
 
-def _attends(model: Model, layer: ir.Value, score: Score) -> bool:
-    """Whether a product of two values that both depend on the layer lies on the way to the score."""
+_REARRANGES = _TRANSPARENT | {"Transpose"}
+
+
+def _goes_on(model: Model, layer: ir.Value, score: Score) -> str | None:
+    """Return the first node behind the layer that still works on positions: on a list of them, or by attention."""
+    roles = follow(model.graph)
     path = mark(model.graph, [layer], [model.values[score.name]], model.opset, RULES)
-    products = [node for node in path.nodes if node.op_type in ("MatMul", "Einsum", "Attention")]
-    return any(len({x for x in node.inputs if x in path.values}) > 1 for node in products)
+    for node in path.nodes:
+        lists = [v for v in (*node.inputs, *node.outputs) if v in path.values and "t" in roles.get(v, ())]
+        on_lists = node.op_type not in _REARRANGES and any(y in lists for y in node.outputs)
+        products = node.op_type in ("MatMul", "Einsum", "Attention")
+        if on_lists or (products and len({x for x in node.inputs if x in path.values}) > 1):
+            return label(node)
+    return None
 
 
 def _named(model: Model, name: str, roles: dict[ir.Value, Roles], score: Score) -> Place:

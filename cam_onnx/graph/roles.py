@@ -15,7 +15,7 @@ from cam_onnx.contract import Axes
 
 __all__ = ["Roles", "axes_of", "follow", "has_extent"]
 
-Roles = tuple[str, ...]  # per axis: "n", "c", "s0", "s1", ..., or "?"
+Roles = tuple[str, ...]  # per axis: "n", "c", "s0", "s1", ..., "t" (all positions as a list), or "?"
 
 _CHANNELS_FIRST = {
     "AveragePool",
@@ -93,9 +93,18 @@ def _of_output(node: ir.Node, index: int, roles: dict[ir.Value, Roles]) -> Roles
     if node.op_type in ("Squeeze", "Unsqueeze") or node.op_type.startswith("Reduce"):
         return _moved(node, x, source, rank)
     if node.op_type in ("Reshape", "Flatten", "Einsum"):
-        return source if _same_shape(x, y) else None
+        return source if _same_shape(x, y) else _merged(source, y)
     same = [r for _, r in known if rank is None or len(r) == rank]
     return same[0] if same else None
+
+
+def _merged(source: Roles, y: ir.Value) -> Roles | None:
+    """Roles where a reshape may have made one axis of all spatial ones: positions as a list ("t", for tokens)."""
+    space = [i for i, role in enumerate(source) if role.startswith("s")]
+    together = len(space) > 1 and space == list(range(space[0], space[0] + len(space)))
+    if not together or y.shape is None or len(y.shape) != len(source) - len(space) + 1:
+        return None
+    return (*source[: space[0]], "t", *source[space[-1] + 1 :])
 
 
 def _moved(node: ir.Node, x: ir.Value, source: Roles, rank: int | None) -> Roles | None:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 
 import cv2
 import numpy as np
@@ -182,12 +181,7 @@ def test_what_is_no_file_is_refused_at_once(kind, tmp_path):
 
 
 def test_a_bomb_is_refused_before_it_is_decoded():
-    """20,000 x 20,000 pixels of one bit: 50 MB of zeros, 50 kB of file, 1.2 GB as RGB."""
-    row = b"\0" + bytes(2500)
-    pack = zlib.compressobj()
-    body = b"".join([pack.compress(row) for _ in range(20000)] + [pack.flush()])
-    header = struct.pack(">IIBBBBB", 20000, 20000, 1, 0, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    data = bomb()
     start = time.perf_counter()
     with pytest.raises(
         LimitExceeded, match=r"20000 x 20000 pixels, more than the limit of 178,000,000: .*--max-pixels"
@@ -198,7 +192,7 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 
 def test_the_pixel_limit_is_an_argument():
     assert image.load(PNG, max_pixels=2400).pixels.shape == RGB.shape
-    with pytest.raises(LimitExceeded, match="2399"):
+    with pytest.raises(LimitExceeded, match="2,399"):
         image.load(PNG, max_pixels=2399)
 
 

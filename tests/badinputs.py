@@ -1,0 +1,409 @@
+"""Bad inputs: one table of what people, disks and strangers hand over, and what must come of it.
+
+A row has an id (the letter is the group: A model files, B graphs, C options and targets, D pictures and tensors), a
+maker of `tests.badfiles` that fills an empty folder, calls of the library, a command line, and what both must end in:
+the error's class, the exit code, words of the message. `error` None: it works, and the words stand somewhere in what
+is printed. One row more is one `Row` here; `tests/test_badinputs.py` runs each twice. A row that does not hold yet has
+the reason in `pending` and must fail. ``python -m tests.badinputs [ID ...]`` prints every message, to be read aloud.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import cam_onnx
+from cam_onnx import (
+    ContractError,
+    Disconnected,
+    InputError,
+    InvalidModel,
+    LayerNotFound,
+    LimitExceeded,
+    RunFailed,
+    ScoreNotFound,
+    UnknownName,
+    UnsupportedOperators,
+    UnsupportedOpset,
+)
+from cam_onnx.limits import Limits
+from tests import badfiles as make
+from tests import pictures
+
+__all__ = ["ROWS", "Row"]
+
+Call = Callable[[], object]
+OVERLAY = ("cat.cam.png",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bad input.
+
+    `lines`: on stderr, notes not counted; None: one for an error, none else. `writes`: new files of the command line.
+    `alone`: why it is run only through the library ("" if it is not). `nobody`: run as a user who may read nothing
+    of ours. `seconds`: that one library call may take. `pending`: why it does not hold yet.
+    """
+
+    id: str
+    what: str
+    make: Callable[[], object]
+    error: type[Exception] | None
+    code: int
+    words: str
+    calls: tuple[Call, ...]
+    argv: str | tuple[str | bytes, ...]
+    lines: int | None = None
+    writes: tuple[str, ...] = ()
+    alone: str = ""
+    nobody: bool = False
+    seconds: float = 20
+    slow: bool = False
+    pending: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.what}"
+
+    @property
+    def command(self) -> list[str | bytes]:
+        """The command line's arguments."""
+        return [*(shlex.split(self.argv) if isinstance(self.argv, str) else self.argv)]
+
+    @property
+    def expected_lines(self) -> int:
+        return (self.error is not None) if self.lines is None else self.lines
+
+
+def explain(picture: Any = "cat.png", model: Any = "bad.onnx", **options: Any) -> Any:
+    """Open a model and explain a picture, with options of either."""
+    names = ("inputs", "target", "normalize")
+    said = {name: options.pop(name) for name in names if name in options}
+    with cam_onnx.Explainer(model, **options) as explainer:
+        return explainer.explain(None if "inputs" in said else picture, **said)
+
+
+def convert(**options: Any) -> Any:
+    return cam_onnx.convert("bad.onnx", **options)
+
+
+def A(id: str, what: str, make: Callable[[], object], error: Any, code: int, words: str, **more: Any) -> Row:  # noqa: A002
+    """A model's file: to explain with, and to convert."""
+    more = {"calls": (explain, convert), "argv": "explain bad.onnx cat.png", "writes": OVERLAY if error is None else (), **more}
+    return Row(id, what, make, error, code, words, **more)
+
+
+def B(id: str, what: str, make: Callable[[], object], error: Any, code: int, words: str, **more: Any) -> Row:  # noqa: A002
+    """A model's graph: to convert."""
+    more = {"calls": (convert,), "argv": "convert bad.onnx", "writes": ("bad.cam.onnx",) if error is None else (), **more}
+    return Row(id, what, make, error, code, words, **more)
+
+
+def C(id: str, what: str, options: str, error: Any, code: int, words: str, call: Call, **more: Any) -> Row:  # noqa: A002
+    """Options: of a good model (converted, so that it is quick) and a good picture."""
+    more = {"make": make.nothing, "argv": f"explain done.onnx cat.png {options}", "writes": OVERLAY if error is None else (), **more}
+    return Row(id, what, error=error, code=code, words=words, calls=(call,), **more)
+
+
+def D(id: str, what: str, make: Callable[[], object], error: Any, code: int, words: str, **more: Any) -> Row:  # noqa: A002
+    """A picture, for a good model."""
+    done = {"writes": ("bad.cam.png",) if error is None else ()}
+    more = {"calls": (lambda: explain("bad.png", "done.onnx"),), "argv": "explain done.onnx bad.png", **done, **more}
+    return Row(id, what, make, error, code, words, **more)
+
+
+def T(id: str, what: str, make: Callable[[], object], error: Any, code: int, words: str, **more: Any) -> Row:  # noqa: A002
+    """A tensor in a file, for a good model."""
+    call: Call = lambda: explain(None, "done.onnx", inputs={"image": "bad.npy"})
+    more = {"calls": (call,), "argv": "explain done.onnx --input image=bad.npy", **more}
+    return Row(id, what, make, error, code, words, **{"writes": ("bad.cam.png",) if error is None else (), **more})
+
+
+def check(truth: object) -> None:
+    """Fail where it is not so; `assert` is no expression."""
+    assert truth
+
+
+def same_map(picture: Any = "cat.png", **options: Any) -> None:
+    """Explain with `bad.onnx` and compare with the network that it was made of."""
+    found, expected = explain(picture, **options), explain(picture, "model.onnx")
+    np.testing.assert_allclose(found.saliency, expected.saliency, rtol=1e-5, atol=1e-7)
+
+
+def same_tensor(array: Any, plain: Any) -> None:
+    """Explain a tensor and compare with the same numbers laid out plainly."""
+    found, expected = (explain(None, "done.onnx", inputs={"image": x}) for x in (array, np.array(plain, np.float32)))
+    np.testing.assert_array_equal(found.saliency, expected.saliency)
+
+
+def blank(word: str, found: Any) -> None:
+    """Check that a map is zero and says why, and that `saliency` keeps its NaN."""
+    assert word in found.reasons[0]
+    assert not found.saliency_map.any()
+    assert np.isnan(found.saliency).any() == (word == "NaN")
+
+
+def named(name: str | bytes, folder: str = "") -> tuple[Callable[[], object], tuple[str | bytes, ...], Call]:
+    """Return maker, arguments and call of a model and a picture with a name that would disturb a terminal."""
+    text = os.fsdecode(name)
+    model, picture = f"{text}.onnx", f"{text}.png"
+    made = make.both(make.put(model, make.converted), make.put(picture, make.picture))
+    return made, ("explain", os.fsencode(model), os.fsencode(picture), "-o", "out.png"), lambda: explain(picture, model)
+
+
+def odd_name(id: str, what: str, name: str | bytes, words: str) -> Row:  # noqa: A002
+    made, argv, call = named(name)
+    return Row(id, what, made, None, 0, words, (call,), argv, writes=("out.png",))
+
+
+ZERO = "its map is all zero"
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 18600000\n"
+ESCAPE = "\x1b[31m"
+
+ROWS_A = [
+    A("A1", "missing", make.nothing, InputError, 2, "model bad.onnx: no such file or directory; check the path"),
+    A("A2", "a folder", lambda: os.mkdir("bad.onnx"), InputError, 2, "bad.onnx: it is a folder, expected a file"),
+    A("A3", "unreadable", make.both(make.bad(make.plain), lambda: os.chmod("bad.onnx", 0)), InputError, 2,
+      "bad.onnx: permission denied; ask its owner", nobody=True),
+    A("A4", "empty", make.bad(b""), InvalidModel, 2, "bad.onnx: the file is empty; get the file again"),
+    A("A5", "a pipe", lambda: os.mkfifo("bad.onnx"), InputError, 2, "it is a pipe (FIFO), expected a file", seconds=1),
+    A("A6", "/dev/zero", make.link("/dev/zero"), InputError, 2, "it is a device, expected a file", seconds=1),
+    A("A7", "random bytes", make.bad(make.noise), InvalidModel, 2, "not an ONNX model"),
+    A("A8", "text", make.bad(b"this is no model\n"), InvalidModel, 2, "a text file, not a model"),
+    A("A9", "a Git LFS pointer", make.bad(LFS), InvalidModel, 2, "run git lfs pull"),
+    A("A10", "an HTML page", make.bad(b"<!DOCTYPE html><title>404</title>"), InvalidModel, 2, "HTML"),
+    A("A11a", ".pt", make.bad(make.archive("archive/data.pkl")), InvalidModel, 2, "a PyTorch file (.pt, .pth)"),
+    A("A11b", ".pt of old", make.bad(b"\x80\x02\x8a\x0a" + bytes(99)), InvalidModel, 2, "torch.onnx.export"),
+    A("A11c", ".h5", make.bad(b"\x89HDF\r\n\x1a\n" + bytes(99)), InvalidModel, 2, "an HDF5 file (.h5, Keras weights)"),
+    A("A11d", ".tflite", make.bad(b"\x1c\0\0\0TFL3" + bytes(99)), InvalidModel, 2, "a TensorFlow Lite model"),
+    A("A11e", ".zip", make.bad(make.archive("readme.txt")), InvalidModel, 2, "a zip archive"),
+    A("A12a", "cut in half", make.bad(lambda: make.plain()[:2000]), InvalidModel, 2, "the model is cut off"),
+    A("A12b", "a converted file cut in half", make.bad(lambda: make.converted()[:3000]), InvalidModel, 2,
+      "the model is cut off"),
+    A("A13a", "last byte missing", make.bad(lambda: make.plain()[:-1]), InvalidModel, 2, "bad.onnx: "),
+    A("A13b", "last byte of a converted file missing", make.bad(lambda: make.converted()[:-1]), InvalidModel, 2,
+      "bad.onnx: "),
+    A("A14a", "a weight's byte flipped", make.flipped(0, 0x55), None, 0, "explained: class"),
+    A("A14b", "flipped into NaN", make.both(make.flipped(3, 0x7F), make.filled(np.nan)), None, 1, "NaN", lines=1,
+      calls=(lambda: blank("NaN", explain()), convert)),
+    A("A15", "ONNX Runtime's own format", make.bad(b"\x18\0\0\0ORTM" + bytes(99)), InvalidModel, 2, "(.ort)"),
+    A("A16", "larger than the limit", make.bad(make.plain), LimitExceeded, 2, "the limit is 100: raise max_model_bytes",
+      argv="explain bad.onnx cat.png --max-model-bytes 100",
+      calls=(lambda: explain(limits=Limits(max_model_bytes=100)), lambda: convert(limits=Limits(max_model_bytes=100)))),
+    odd_name("A17a", "a name with spaces", "a b  c", "a b  c.png"),
+    odd_name("A17b", "a name with a line break", "a\nb", "a\\nb.png"),
+    odd_name("A17c", "a name with ESC", f"a{ESCAPE}b", "a\\x1b[31mb.png"),
+    odd_name("A17d", "a name that is not UTF-8", b"caf\xe9", "caf\\udce9.png"),
+    A("A18a", "converted already", make.bad(make.converted), ContractError, 2, "bad.onnx is converted already",
+      argv="convert bad.onnx", calls=(convert,)),
+    A("A18b", "converted already, --reconvert", make.bad(make.converted), None, 0, "layer a", writes=("bad.cam.onnx",),
+      argv="convert bad.onnx --reconvert --layer a", calls=(lambda: convert(reconvert=True, layers="a"),)),
+    A("A19", "somebody else's metadata", make.note("hello"), ContractError, 2, "is not a cam_onnx contract"),
+    A("A20", "a newer contract", make.contract(schema=99), ContractError, 2, "schema 99, this cam_onnx reads up to 1: "),
+    A("A21", "a contract with an absent output", make.done(lambda m: m.graph.output.pop(2)), ContractError, 2,
+      "the contract names an output 'cam_gradients' that the model lacks", calls=(explain,)),
+    A("A22a", "metadata of 100 MB", make.note(" " * 100_000_000 + "{"), ContractError, 2, "100,000,001 bytes"),
+    A("A22b", "metadata 100,000 deep", make.note("[" * 100_000), ContractError, 2, "is not a cam_onnx contract"),
+    A("A22c", "a contract with a field 100,000 deep", make.said(lambda s: s[:-1] + ',"x":' + "[" * 100_000),
+      ContractError, 2, "is not a cam_onnx contract"),
+    A("A23a", "data in ../, by a bare name", make.outside(location="../secret.bin"), InvalidModel, 2,
+      "leads out of the model's folder"),
+    A("A23b", "data in ../, by ./", make.outside(location="../secret.bin"), InvalidModel, 2, "leads out",
+      argv="explain ./bad.onnx cat.png", calls=(lambda: explain(model="./bad.onnx"),)),
+    A("A23c", "data in ../, by an absolute path", make.outside(location="../secret.bin"), InvalidModel, 2, "leads out",
+      argv="explain {here}/bad.onnx cat.png", calls=(lambda: explain(model=os.path.abspath("bad.onnx")),)),
+    A("A24", "data at an absolute path", make.absolute, InvalidModel, 2, "is an absolute path"),
+    A("A25", "data behind a link out", make.outside(make.instead(make.link("../secret.bin", "weights.bin"))),
+      InvalidModel, 2, "is a link out of the model's folder"),
+    A("A26", "data in a linked folder", make.outside(make.link("..", "up"), location="up/secret.bin"), InvalidModel, 2,
+      "is a link out of the model's folder"),
+    A("A27", "data behind a link inside", make.outside(make.moved_inside), None, 0, "explained: class",
+      calls=(same_map, convert)),
+    A("A28", "data is a hard link", make.outside(make.instead(lambda: os.link("../secret.bin", "weights.bin"))),
+      InvalidModel, 2, "is a hard link"),
+    A("A29", "a cache of links", make.cache_of_hashes, None, 0, "explained: class", calls=(same_map, convert)),
+    A("A30", "data missing", make.outside(make.instead(make.nothing)), InvalidModel, 2, "'weights.bin' is missing"),
+    A("A31", "data too short", make.outside(make.put("weights.bin", b"short")), InvalidModel, 2, "ends at 5, before"),
+    A("A32", "offset past the end", make.outside(offset="4096"), InvalidModel, 2, "ends at 160, before byte 4256"),
+    A("A33a", "negative offset", make.outside(offset="-1"), InvalidModel, 2, "external offset is '-1', expected"),
+    A("A33b", "offset is text", make.outside(offset="zero"), InvalidModel, 2, "external offset is 'zero', expected"),
+    A("A34", "length 2^40", make.outside(length=str(1 << 40)), InvalidModel, 2, "hold 1099511627776 bytes of it, but"),
+    A("A35", "data is a pipe", make.outside(make.instead(lambda: os.mkfifo("weights.bin"))), InvalidModel, 2,
+      "is not a regular file", seconds=5),
+    A("A36", "data is a folder", make.outside(make.instead(lambda: os.mkdir("weights.bin"))), InvalidModel, 2,
+      "is not a regular file"),
+    A("A37", "NUL in the location", make.outside(location="weights.bin\0x"), InvalidModel, 2, "has no usable name"),
+    A("A38", "data in memory", make.outside(location="*/_ORT_MEM_ADDR_/*"), InvalidModel, 2, "is an address in memory"),
+]  # fmt: skip
+
+ACME = ', "acme": 1'
+THREE = "a = acme.One(x) b = acme.Two(a) o = MaxRoiPool<pooled_shape=[8,8]>(b, r) " + make.HEAD
+MICROSOFT = ', "com.microsoft": 1'
+
+ROWS_B = [
+    B("B39", "IR version 99", make.gap(lambda m: setattr(m, "ir_version", 99)), InvalidModel, 2, "IR version 99"),
+    B("B40", "no opset", make.gap(lambda m: m.ClearField("opset_import")), InvalidModel, 2, "no opset import"),
+    B("B41", "opset 999", make.gap(lambda m: setattr(m.opset_import[0], "version", 999)), UnsupportedOpset, 2,
+      "opset 999, the installed onnx knows up to"),
+    B("B42", "an operator that cannot be raised", make.text(
+        "o = BatchNormalization<spatial=0>(x, s, s, s, s) s = Constant<value_floats=[1.0]>() " + make.HEAD, opset=8),
+      UnsupportedOpset, 2, "BatchNormalization", pending="set below"),
+    B("B43", "nodes not sorted", make.gap(lambda m: m.graph.node.insert(0, m.graph.node.pop(1))), InvalidModel, 2,
+      "node 'Relu_1' (Relu) reads 'a', which nothing before it gives: the nodes are not sorted"),
+    B("B44", "a circle", make.gap(lambda m: m.graph.node[0].input.__setitem__(0, "features")), InvalidModel, 2,
+      "reads 'features', which nothing before it gives: the nodes form a circle"),
+    B("B45a", "a value given twice", make.gap(lambda m: m.graph.node.insert(1, m.graph.node[0])), InvalidModel, 2,
+      "value 'a' is given twice"),
+    B("B45b", "two weights of one name", make.gap(lambda m: m.graph.initializer.append(m.graph.initializer[0])),
+      InvalidModel, 2, "two initializers are called 'w1'"),
+    B("B46", "an input that nobody gives", make.gap(lambda m: m.graph.node[2].input.__setitem__(0, "ghost")),
+      InvalidModel, 2, "reads 'ghost', which nothing before it gives: no node, input or initializer has that name"),
+    B("B47", "no outputs", make.gap(lambda m: m.graph.ClearField("output")), ScoreNotFound, 2, "its outputs: none"),
+    B("B48", "no nodes", make.text("", "(float[N,3] y) => (float[N,3] y)"), LayerNotFound, 2, "no value with spatial"),
+    B("B49", "raw_data too short", make.gap(lambda m: setattr(make.weights(m), "raw_data", b"1234")), InvalidModel, 2,
+      "tensor 'w3' of shape [5, 8] needs 160 bytes and has 4"),
+    B("B50", "negative dims", make.gap(lambda m: make.weights(m).dims.__setitem__(0, -5)), InvalidModel, 2,
+      "tensor 'w3' has the shape [-5, 8], with a negative dimension"),
+    B("B51", "dims 2^40", make.gap(lambda m: make.weights(m).dims.__setitem__(0, 1 << 40)), InvalidModel, 2,
+      "needs 35,184,372,088,832 bytes and has 160"),
+    B("B52", "If in If, 30 deep", make.nested(30), None, 0, "layer features", calls=(convert, same_map)),
+    B("B53", "a function that calls itself", make.text(f"o = acme.F(x) {make.HEAD}", imports=ACME,
+      functions=make.RECURSION), InvalidModel, 2, "function 'F' calls itself"),
+    B("B54", "functions that double", make.functions(30), LimitExceeded, 2, "the limit is 1,000,000: raise max_nodes",
+      seconds=1),
+    B("B55", "100,000 nodes", make.chain(100_000), None, 0, "layer features", seconds=60, slow=True,
+      alone="that it ends in time is the library's"),
+    B("B56", "a custom operator on the path", make.text(f"a = acme.One(x) o = acme.Two(a) {make.HEAD}", imports=ACME),
+      UnsupportedOperators, 2, "acme::One", calls=(lambda: convert(layers="x"),), argv="convert bad.onnx --layer x",
+      lines=4),
+    B("B57a", "a custom operator beside the path", make.text(f"o = Relu(x) z = acme.One(x) {make.HEAD}",
+      "(float[N,3,8,8] x) => (float[N,3] y, float[N,3,8,8] z)", imports=ACME), None, 0, "layer o"),
+    A("B57b", "the same, run without its library", make.text(f"o = Relu(x) z = acme.One(x) {make.HEAD}",
+      "(float[N,3,8,8] x) => (float[N,3] y, float[N,3,8,8] z)", imports=ACME), RunFailed, 1,
+      "ONNX Runtime lacks an operator or type of the model", calls=(explain,)),
+    B("B58", "three rules missing", make.text(THREE, "(float[N,3,8,8] x, float[N,5] r) => (float[N,3] y)", imports=ACME),
+      UnsupportedOperators, 2, "MaxRoiPool", calls=(lambda: convert(layers="x"),), argv="convert bad.onnx --layer x",
+      lines=5),
+    B("B59a", "EPContext", make.text(f"o = com.microsoft.EPContext<ep_cache_context=\"../x\">(x) {make.HEAD}",
+      imports=MICROSOFT), UnsupportedOperators, 2, "com.microsoft::EPContext (1 node) loads a program"),
+    B("B59b", "PyOp beside the path", make.text(f"o = Relu(x) z = acme.PyOp(x) {make.HEAD}",
+      "(float[N,3,8,8] x) => (float[N,3] y, float[N,3,8,8] z)", imports=ACME), UnsupportedOperators, 2,
+      "acme::PyOp (1 node) runs Python code"),
+    B("B60", "values called as ours would be", make.gap(make.called_like_ours), None, 0, "layer features",
+      calls=(same_map, convert)),
+    B("B61a", "one name for all nodes", make.gap(lambda m: [setattr(n, "name", "x") for n in m.graph.node]), None, 0,
+      "layer features", calls=(same_map,)),
+    B("B61b", "nodes without names", make.gap(lambda m: [setattr(n, "name", "") for n in m.graph.node]), None, 0,
+      "layer features", calls=(same_map,)),
+    B("B62a", "a sparse weight beside the path", make.gap(make.beside), None, 0, "layer features",
+      calls=(same_map, lambda: check(convert().model.graph.sparse_initializer))),
+    B("B62b", "a sparse weight on the path", make.gap(make.sparse("w3")), UnsupportedOperators, 2, "sparse"),
+    *[A(f"B63{letter}", f"{what} input", make.odd_input(kind, operator), InputError, 2, "'odd'", calls=(explain,))
+      for letter, what, kind, operator in (
+        ("a", "a string", make.STRINGS, "Shape"), ("b", "a sequence", make.SEQUENCE, "SequenceLength"),
+        ("c", "an optional", make.OPTIONAL, "Identity"), ("d", "a complex", make.COMPLEX, "Shape"))],
+    B("B64", "a layer that does not reach the score", make.text(f"o = Relu(x) z = Sigmoid(x) {make.HEAD}",
+      "(float[N,3,8,8] x) => (float[N,3] y, float[N,3,8,8] z)"), Disconnected, 2, "does not depend on layer 'z'",
+      calls=(lambda: convert(layers="z"),), argv="convert bad.onnx --layer z"),
+    B("B65a", "only an ArgMax", make.text(f"o = Relu(x) f = GlobalAveragePool(o) l = Flatten(f) y = ArgMax<axis=1>(l)",
+      "(float[N,3,8,8] x) => (int64[N,1] y)"), None, 0, "score l"),
+    B("B65b", "an ArgMax, named as the score", make.text(
+      f"o = Relu(x) f = GlobalAveragePool(o) l = Flatten(f) y = ArgMax<axis=1>(l)",
+      "(float[N,3,8,8] x) => (int64[N,1] y)"), ScoreNotFound, 2, "'l'", calls=(lambda: convert(score="y"),),
+      argv="convert bad.onnx --score y"),
+    A("B66a", "weights of NaN", make.filled(np.nan), None, 1, "NaN", lines=1,
+      calls=(lambda: blank("NaN", explain()), convert)),
+    A("B66b", "weights of infinity", make.filled(np.inf), None, 1, "NaN", lines=1,
+      calls=(lambda: blank("NaN", explain()), convert)),
+    A("B67", "quantisation with scale 0", make.text(
+      "s = Constant<value_float=0.0>() z = Constant<value = uint8 {0}>() q = QuantizeLinear(x, s, z) "
+      f"o = DequantizeLinear(q, s, z) {make.HEAD}"), None, 1, "NaN", lines=1, calls=(lambda: explain(layers="x"),),
+      argv="explain bad.onnx cat.png --layer x", pending="quantisation has no rules yet"),
+    A("B68", "an endless Loop", make.gap(make.endless), RunFailed, 1, "the run was terminated after 0.5 s",
+      argv="explain bad.onnx cat.png --timeout 0.5", calls=(lambda: explain(limits=Limits(timeout=0.5)),)),
+]  # fmt: skip
+
+
+def opened(**options: Any) -> Call:
+    """Return a call with options, of a picture and the converted model."""
+    return lambda: explain(model="done.onnx", **options)
+
+
+def looked(**options: Any) -> Call:
+    """Return a call that draws with options."""
+    return lambda: explain(model="done.onnx").overlay(**options)
+
+
+def mark(name: str) -> Any:
+    """Return a kind of target that is to come."""
+    return getattr(cam_onnx, name)
+
+
+INERT = '<img src=x onerror=alert(1)>'
+BOXES = "targets that are boxes come with detectors"
+MASKS = "targets that are masks come with segmentation"
+FEW = make.put("labels.txt", b"\xef\xbb\xbfant\r\nbee\r\nant\r\n")
+EVIL = make.put("labels.txt", f"{INERT}\n=cmd()\n{ESCAPE}red\nd\ne\n".encode())
+
+
+def few_labels() -> None:
+    found = explain(model="done.onnx", labels="labels.txt", target=4)
+    assert [found.label(i) for i in range(5)] == ["ant", "bee", "ant", "3", "4"]
+
+
+def inert_report() -> None:
+    found = explain(model="done.onnx", labels="labels.txt", target=0)
+    assert INERT not in found._repr_html_()
+    assert "&lt;img" in found._repr_html_()
+
+
+ROWS_C = [
+    C("C69", "unknown layer", "--layer featurs", LayerNotFound, 2, "did you mean 'features'?",
+      lambda: explain(model="model.onnx", layers="featurs"), argv="explain model.onnx cat.png --layer featurs"),
+    C("C70", "a layer that is not spatial", "", LayerNotFound, 2, "candidates: features, c, b, a",
+      lambda: explain(model="model.onnx", layers="flat"), argv="explain model.onnx cat.png --layer flat"),
+    C("C71a", "class 5 of 5", "--target 5", InputError, 2, "target 5 is out of range: -1 (the predicted class), or 0 to 4",
+      opened(target=5)),
+    C("C71b", "class -2", "--target=-2", InputError, 2, "target -2 is out of range: -1", opened(target=-2)),
+    C("C72a", "class abc", "--target abc", InputError, 2, "give labels, or a class index", opened(target="abc")),
+    C("C72b", "class 1.5", "--target 1.5", InputError, 2, "target", opened(target=1.5)),
+    C("C72c", "class NaN", "--target nan", InputError, 2, "target", opened(target=float("nan"))),
+    C("C72d", "class tabbi", "--labels labels.txt --target tabbi", UnknownName, 2, "did you mean 'tabby'?",
+      opened(labels="labels.txt", target="tabbi"), make=make.put("labels.txt", b"a\nb\nc\nd\ntabby\n")),
+    C("C73a", "unknown method", "--method grad-can", UnknownName, 2, "did you mean 'grad-cam'?",
+      opened(method="grad-can")),
+    C("C73b", "unknown colour map", "--colormap jett", UnknownName, 2, "did you mean 'jet'?", looked(colormap="jett")),
+    C("C73c", "unknown option", "--colourmap jet", SystemExit, 2, "unknown --colourmap; did you mean '--colormap'?",
+      opened(), alone="", calls_note=""),
+    C("C74a", "alpha 2", "--alpha 2", InputError, 2, "alpha is 2", looked(alpha=2)),
+    C("C74b", "alpha nan", "--alpha nan", InputError, 2, "alpha is nan", looked(alpha=float("nan"))),
+    C("C75", "a box outside, empty, reversed", "", InputError, 2, "box", lambda: opened(target=mark("Box")(9, 9, 5, 5))(),
+      alone="there is no option yet", pending=BOXES),
+    C("C76", "a mask that is all false or of a wrong size", "", InputError, 2, "mask",
+      lambda: opened(target=mark("Mask")(np.zeros((5, 5), bool)))(), alone="there is no option yet", pending=MASKS),
+    C("C77", "fewer labels than classes, BOM, CRLF, twice the same", "--labels labels.txt --target 4", None, 0,
+      "explained: class 4", few_labels, make=FEW),
+    C("C78a", "a label that is HTML", "--labels labels.txt --target 0", None, 0, "<img", inert_report, make=EVIL),
+    C("C78b", "a label that is a formula, in CSV", "--labels labels.txt --target 1 --csv", None, 0, "'=cmd()",
+      lambda: opened(labels="labels.txt", target=1)().to_csv(), make=EVIL, pending="there is no CSV yet"),
+    C("C78c", "a label with ESC", "--labels labels.txt --target 2", None, 0, "\\x1b[31mred",
+      opened(labels="labels.txt", target=2), make=EVIL),
+    C("C79", "several inputs, none chosen", "", InputError, 2, "input 'mask' (float32, [N, 3, 16, 16]) is missing",
+      explain, make=make.gap(make.two_inputs), argv="explain bad.onnx cat.png"),
+    C("C80a", "std 0", "--std 0", InputError, 2, "std (0.0,) and scale 1.0 must not be 0 or NaN",
+      lambda: cam_onnx.Preprocess(std=(0.0,))),
+    C("C80b", "mean of two", "--mean 1,2", InputError, 2, "mean has 2 entries, RGB takes 1 or 3",
+      lambda: cam_onnx.Preprocess(mean=(1.0, 2.0))),
+    C("C81", "two outputs at one path", "", InputError, 2, "would both be written to", lambda: two_at_one_path(),
+      argv="explain done.onnx cat.png sub/cat.png", make=make.both(lambda: os.mkdir("sub"), make.put("sub/cat.png", b""))),
+    C("C82", "an unknown suffix", "-o out.gif", InputError, 2, "out.gif: no picture's suffix (.png, .jpg",
+      lambda: unknown_suffix()),
+]  # fmt: skip
