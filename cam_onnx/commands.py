@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from cam_onnx import arguments, files, printing
 from cam_onnx.errors import InputError, shown
 from cam_onnx.places import PICTURES, Place, check_figure, plan
 from cam_onnx.progress import Progress
+from cam_onnx.refused import Refused
 
 if TYPE_CHECKING:
     from cam_onnx.explainer import Explainer, Explanation
@@ -23,14 +26,20 @@ __all__ = ["colormaps", "convert", "demo", "doctor", "explain", "inspect", "meth
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Explain pictures; exit code 1 where a map is NaN."""
+    """Explain pictures; exit code 1 where a map is NaN, or one picture among several cannot be read."""
     names, several = arguments.subjects(options)
-    places = plan(names, options.out, several)
-    if options.figure:
-        check_figure(options.figure, places, len(options.target or ["-1"]))
-    with Progress("preparing the model"):
-        explainer = _explainer(options)
-    return _explain(explainer, places, options)
+    is_new = options.out and not os.path.lexists(options.out)
+    try:
+        places = plan(names, options.out, several)
+        if options.figure:
+            check_figure(options.figure, places, len(options.target or ["-1"]))
+        with Progress("preparing the model"):
+            explainer = _explainer(options)
+        return _explain(explainer, places, options)
+    finally:
+        if is_new:
+            with suppress(OSError):
+                os.rmdir(options.out)  # a folder that was made for nothing; what holds a result stays
 
 
 def convert(options: argparse.Namespace) -> int:
@@ -170,12 +179,16 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
     rows: list[Row] = []
     said: set[str] = set()
     failed = False
+    refused = Refused(len(places), explainer.limits)
     targets = max(1, len(options.target or ()))
     with Progress("explaining", total=len(places) * targets) as progress:
         for place in places:
             tell = progress.after(len(results))
             subject = arguments.subject(options, place)
-            explanation = explainer.explain(**subject, target=_targets(options), progress=tell)
+            call = partial(explainer.explain, **subject, target=_targets(options), progress=tell)
+            explanation = refused.attempt(place.picture, call, progress)
+            if explanation is None:
+                continue
             written = _write(explanation, place, options)
             failed |= bool((explanation.saliency != explanation.saliency).any())  # NaN
             if options.figure:
@@ -192,17 +205,17 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
                     results.append({**found, "picture": place.picture, "files": written})
                     if not options.json:
                         _print(results[-1], first=len(results) == 1)
-    if options.figure:
+    if options.figure and rows:
         with Progress("drawing the figure"):
             figure.save(options.figure, figure.figure(rows, options.colormap))
         for result in results:
             result["figure"] = options.figure
     if options.json:
-        printing.dump(results)
-    elif options.figure:
+        printing.dump([*results, *refused.entries])
+    elif options.figure and rows:
         printing.line()
         printing.line(f"figure: {options.figure}")
-    return int(failed)
+    return refused.code() or int(failed)
 
 
 def _targets(options: argparse.Namespace) -> Any:
@@ -235,7 +248,8 @@ def _print(result: dict[str, Any], first: bool) -> None:
     rows = [(entry["name"], entry["index"], entry["probability"]) for entry in result["top"]]
     printing.line()
     what = "value" if target["probability"] is None else "probability"  # a single output has none
-    printing.table(["class", "index", what], rows, result["picture"])
+    title = "standard input" if result["picture"] == "-" else result["picture"]
+    printing.table(["class", "index", what], rows, title)
     known = target["name"] != str(target["index"])
     explained = f"{target['name']} ({target['index']})" if known else f"class {target['index']}"
     printing.line(f"explained: {explained}, score {target['score']:.3f}")

@@ -18,6 +18,7 @@ __all__ = ["KEY", "SCHEMA", "Axes", "Contract", "Layer", "Preprocess"]
 
 KEY = "cam_onnx"
 SCHEMA = 1
+LONGEST = 16 << 20  # characters of a contract; of those that people use the labels are most
 
 FITS = ("stretch", "crop", "letterbox")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
@@ -161,14 +162,19 @@ class Contract:
         Role to name: "image" (the input a picture goes to), "target" (our input), and the outputs "logits",
         "score", "class". Activations and gradients stand in `layers`.
     layers : tuple of Layer
+        In the order in which they were asked for.
     score : str
         The explained value's name in the original graph; the logits output is this value.
     target_input : {"optional", "required"}
+        Whether `target` has the default -1.
     activation : {"softmax", "sigmoid", ""}
         What the model itself does to the score at its end, if that was found.
     method : str
+        What to compute of activations and gradients, if nothing else is asked for.
     preprocess : Preprocess or None
+        How a picture becomes the input; None: nobody said.
     labels : tuple of str or None
+        Class names, in class order.
     batch_axis : int
         Of the score value.
     single : bool
@@ -215,6 +221,11 @@ class Contract:
         ContractError
             Not JSON, a newer schema, or fields missing or of the wrong kind.
         """
+        if len(text) > LONGEST:
+            raise ContractError(
+                f"{where}: metadata entry {KEY!r} has {len(text):,} characters, a contract at most {LONGEST:,}; "
+                "convert the original model again"
+            )
         try:
             data = json.loads(text)
             schema = data.pop("schema")
@@ -247,7 +258,7 @@ class Contract:
         except (InputError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ContractError(
                 f"{where}: metadata entry {KEY!r} is not a cam_onnx contract ({type(error).__name__}: {error}); "
-                "convert the original model again"
+                "convert the original model again, or remove the entry"
             ) from None
 
     def names(self) -> list[str]:

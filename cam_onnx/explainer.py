@@ -47,6 +47,7 @@ class Explainer:
     preprocess : Preprocess, name of a preset or path of a JSON file, optional
         None: what a converted file says, else a guess, which `notes` has.
     labels : sequence of str or path of a text file, optional
+        Class names in class order; in a file, one a line. None: what a converted file says.
     backend : {"onnxruntime", "reference"}
         "reference" is pure NumPy, slow, and needs no runtime.
     providers : str, sequence of str or (str, dict), optional
@@ -57,6 +58,7 @@ class Explainer:
     Attributes
     ----------
     contract : Contract
+        What the converted model says of itself.
     limits : Limits
     provider : str
         What really runs.
@@ -222,6 +224,7 @@ class Explainer:
         UnknownName
             A class name that no label has.
         RunFailed
+            The engine could not: memory, a node that failed, the time limit.
         """
         clock = dict(self._timings)
         if (images is None) == (inputs is None):

@@ -58,11 +58,17 @@ class Explanation:
     names : list of str
         Of the samples, for file names.
     method : str
+        Its name in the registry.
     contract : Contract
+        What the converted model says of itself.
+    labels : tuple of str or None
+        Class names, in class order.
     provider : str
+        What ran the model.
     timings : dict
         Step to seconds.
     notes : list of str
+        What the user should know, a line each: a guessed preprocessing, what was changed in a picture.
     normalized : bool
         Whether `saliency_map` is within [0, 1] (or [-1, 1]); False: raw values.
     """
@@ -90,18 +96,22 @@ class Explanation:
 
     @property
     def activations(self) -> Array:
+        """Of the first layer, (N, K, *S)."""
         return self.layers[self.layer].activations
 
     @property
     def gradients(self) -> Array:
+        """The score's derivative with respect to them, (N, K, *S)."""
         return self.layers[self.layer].gradients
 
     @property
     def weights(self) -> Array | None:
+        """What the method weights the activations by; None where it makes the map itself."""
         return self.layers[self.layer].weights
 
     @property
     def saliency(self) -> Array:
+        """The first layer's map, (N, *S): signed, before ReLU, at its own resolution."""
         return self.layers[self.layer].saliency
 
     def __len__(self) -> int:
@@ -140,7 +150,7 @@ class Explanation:
 
     @property
     def probabilities(self) -> Array | None:
-        """(N, C) in [0, 1]: sigmoid where the model ends in one, else softmax; None for a single output."""
+        """Per class, (N, C): the sigmoid where the model ends in one, else the softmax; None for a single output."""
         logits = self.logits.astype(np.float64)
         if self.contract.activation == "sigmoid":
             return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))

@@ -142,7 +142,7 @@ def _checked(found: External, where: object, folder: str, allowed: set[str], all
     if not stat.S_ISREG(status.st_mode):
         raise refuse("is not a regular file; put the data file there")
     if status.st_nlink > 1 and not allow_hard_links:
-        raise refuse("is a hard link, which may be any file of this machine; copy it, or allow hard links")
+        raise refuse("is a hard link, which may be any file of this machine; put a copy of it there")
     if not os.access(real, os.R_OK):
         raise refuse("cannot be read (permission denied); ask its owner")
     need = found.nbytes
@@ -216,7 +216,8 @@ def packed(view: memoryview) -> Iterator[int]:
 def _number(text: str, key: str, where: object, name: str) -> int:
     # ASCII digits only: int() would take "-1", " 1", "1_0" and other scripts' digits.
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > HUGE:
-        raise _refusal(where, name, f"its external {key} is {shown(text)!r}, expected a number of bytes")
+        why = f"its external {key} is {shown(text)!r}, expected a number of bytes; export the model again"
+        raise _refusal(where, name, why)
     return int(text)
 
 

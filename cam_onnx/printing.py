@@ -12,7 +12,7 @@ from typing import Any
 
 from cam_onnx.errors import shown
 
-__all__ = ["be_quiet", "dump", "duration", "is_quiet", "line", "note", "strips", "table", "warning"]
+__all__ = ["be_quiet", "dump", "duration", "error", "is_quiet", "line", "note", "strips", "table", "warning"]
 
 _quiet = False
 
@@ -42,6 +42,11 @@ def note(text: str) -> None:
 def warning(text: str) -> None:
     """Say on stderr what makes the result doubtful."""
     print(f"warning: {shown(text, limit=2000)}", file=sys.stderr)
+
+
+def error(text: str) -> None:
+    """Say on stderr what failed while the rest goes on."""
+    print(f"cam-onnx: {shown(text, limit=2000)}", file=sys.stderr)
 
 
 def dump(value: Any) -> None:

@@ -229,7 +229,7 @@ def looks_like(data: bytes, fault: Malformed | None = None) -> str:
         return f"an HTML or XML page, not a model: the download went wrong; {AGAIN}"
     # An intact model begins with its IR version; what does so and promises more than there is was cut off.
     if data[0] == IR_VERSION << 3 and fault is not None and fault.missing:
-        return f"the model is cut off ({fault.missing:,} bytes or more are missing after {len(data):,}); {AGAIN}"
+        return f"the model is cut off (after {len(data):,} bytes at least {fault.missing:,} more are missing); {AGAIN}"
     if _is_text(data[:1024]):
         return "a text file, not a model; give a .onnx file"
     if fault is None:

@@ -1,7 +1,7 @@
 """What the rows of `tests.badinputs` find in their folder: every function here writes there and returns nothing.
 
 The working folder has `model.onnx` (plain), `done.onnx` (converted), `cat.png`, and after the maker mostly `bad.onnx`,
-`bad.png` or `bad.npy`. A file beside the folder, `../secret.bin`, has exactly the bytes that a model would like to read.
+`bad.png` or `bad.npy`. A file beside the folder, `../secret.bin`, has the bytes that a model would like to read.
 """
 
 from __future__ import annotations
@@ -353,8 +353,9 @@ def seen(content: bytes | Callable[[], bytes], name: str = "bad.png") -> Maker:
 
 
 def encoded(suffix: str, pixels: Any = RGB) -> bytes:
-    order = [2, 1, 0, 3][: pixels.shape[2]] if pixels.ndim == 3 else ...
-    return cv2.imencode(suffix, np.ascontiguousarray(pixels[..., order]))[1].tobytes()
+    if pixels.ndim == 3:  # OpenCV's order is BGR
+        pixels = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+    return cv2.imencode(suffix, pixels)[1].tobytes()
 
 
 def bad_crc() -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from cam_onnx import cli, commands
+from cam_onnx import arguments, cli, commands
 from cam_onnx.errors import InputError, WriteFailed
 from cam_onnx.methods import METHODS
 from cam_onnx.places import plan
@@ -160,11 +160,11 @@ def test_a_single_output_has_a_value_and_no_probability(capsys):
 
 def test_preprocessing_options_change_single_fields(here, capsys):
     (here / "pre.json").write_text('{"size": [16, 16], "mean": [10], "scale": 2}')
-    arguments = ["explain", "m", "p", "--preprocess", "pre.json", "--mean", "1,2,3", "--size", "32"]
-    preprocess = commands._preprocess(cli.parser().parse_args(arguments))
+    given = ["explain", "m", "p", "--preprocess", "pre.json", "--mean", "1,2,3", "--size", "32"]
+    preprocess = arguments.preprocess(cli.parser().parse_args(given))
     assert preprocess is not None
     assert (preprocess.size, preprocess.mean, preprocess.scale) == ((32, 32), (1, 2, 3), 2)
-    assert commands._preprocess(cli.parser().parse_args(["explain", "m", "p"])) is None
+    assert arguments.preprocess(cli.parser().parse_args(["explain", "m", "p"])) is None
 
 
 def test_a_converted_file_explains_as_the_plain_one(here, capsys):
@@ -284,7 +284,7 @@ ERRORS = [
     ("explain tiny.onnx CAT --providers nonsense", 1, "nonsense"),
     ("explain tiny.onnx CAT --providers cuda", 1, "CUDA"),
     ("explain tiny.onnx CAT -o none/a.png", 1, "create the folder first"),
-    ("explain tiny.onnx", 2, "IMAGE"),
+    ("explain tiny.onnx", 2, "nothing to explain: give a picture"),
     ("explain tiny.onnx CAT --traget 1", 2, "did you mean '--target'"),
     ("explain tiny.onnx CAT --size big", 2, "invalid size value"),
     ("explian tiny.onnx CAT", 2, "explain"),
@@ -411,7 +411,7 @@ def test_the_reference_backend_needs_no_runtime(here, capsys):
 
 WAITING = """
 import signal, sys, time
-from cam_onnx import cli, commands
+from cam_onnx import arguments, cli, commands
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 def methods(options):
     print("ready", flush=True)

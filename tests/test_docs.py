@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cam_onnx
@@ -123,3 +124,17 @@ def test_the_pages_name_files_that_exist():
     for name in set(PAGES) - GENERATED:
         for path in re.findall(r"`((?:cam_onnx|tests|tools|models|benchmarks)/[\w/.]*)`", prose(name)):
             assert (root / path).exists(), f"{name} names {path}"
+
+
+@pytest.mark.parametrize("target_input", ["optional", "required"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "reference"])
+def test_what_the_deployment_page_calls_tried_is_tried(backend, target_input):
+    from cam_onnx import engine
+    from models.builders import BUILDERS, inputs
+
+    network = BUILDERS["gap_linear"]()
+    converted = cam_onnx.convert(network, target_input=target_input)
+    run = engine.open(converted.to_bytes(), backend=backend).run
+    target = np.array([3], np.int64)
+    got = run({**inputs(network), "cam_target": target}, ["cam_class"])
+    assert got["cam_class"].tolist() == [3, 3]

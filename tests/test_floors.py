@@ -35,7 +35,7 @@ FLOORS = [
     {"autodiff", "methods"},
     {"graph", "engine"},
     {"doctor", "explainer", "explanation", "maps", "probes", "saving", "showing", "targets"},
-    {"__main__", "arguments", "cli", "commands", "places", "printing", "progress"},
+    {"__main__", "arguments", "cli", "commands", "places", "printing", "progress", "refused"},
 ]
 OPEN_WITHIN = {0, 4, 5}  # floors whose units may import each other
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 # A pixel (200, 100, 0) as the training code turns it into numbers, by hand from its own documentation.
 PIXEL = (200, 100, 0)
-EXPECTED = {
+EXPECTED: dict[str, list[float]] = {
     "imagenet": [(200 / 255 - 0.485) / 0.229, (100 / 255 - 0.456) / 0.224, (0 - 0.406) / 0.225],
     "imagenet-inception": [200 / 255 * 2 - 1, 100 / 255 * 2 - 1, -1],
     "tf": [200 / 127.5 - 1, 100 / 127.5 - 1, -1],
@@ -51,7 +51,7 @@ def test_a_preset_is_the_formula_of_its_training_code(name, layout):
     tensor, _ = preprocess.apply(settled, np.full((20, 30, 3), PIXEL, np.uint8))
     assert tensor.shape == shape
     values = tensor.reshape(3, -1).T if layout == "NCHW" else tensor.reshape(-1, 3)
-    np.testing.assert_allclose(values, [EXPECTED[name]] * 64, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(values, np.tile(EXPECTED[name], (64, 1)), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -27,13 +27,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cam_onnx import files
-from cam_onnx.methods import METHODS
-from cam_onnx.presets import PRESETS
-from tools import floors, readme
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -54,6 +52,8 @@ READER = {  # what a reader has: name in the examples, file of ours
 
 def presets() -> str:
     """Return one row a preset."""
+    from cam_onnx.presets import PRESETS
+
     rows = ["| preset | x from pixels 0..255 | size | who trains like that |", "|---|---|---|---|"]
     for name, preset in PRESETS.items():
         p = preset.preprocess
@@ -63,16 +63,22 @@ def presets() -> str:
 
 
 def formulas() -> str:
-    """Return one row a method: the first two paragraphs of its docstring."""
+    """Return one row a method: its docstring down to the parameters, two paragraphs at most."""
+    from cam_onnx.methods import METHODS
+
     rows = ["| name | the map, before ReLU |", "|---|---|"]
     for method in METHODS.values():
-        paragraphs = (inspect.getdoc(method.function) or "").split("\n\n")[:2]
-        text = " ".join(" ".join(paragraphs).split()).replace("``", "`").replace("|", "\\|")
+        said = (inspect.getdoc(method.function) or "").partition("\nParameters\n")[0].split("\n\n")[:2]
+        text = " ".join(" ".join(said).split()).replace("``", "`").replace("|", "\\|")
         rows.append(f"| `{method.name}` | {text} |")
     return "\n".join(rows)
 
 
-TABLES = {**readme.TABLES, "formulas": formulas, "presets": presets, "floors": floors.table}
+def tables() -> dict[str, Callable[[], str]]:
+    """Return what fills the places for tables; imported here, so that a child process starts quickly."""
+    from tools import floors, readme
+
+    return {**readme.TABLES, "formulas": formulas, "presets": presets, "floors": floors.table}
 
 
 def pages() -> list[Path]:
@@ -90,7 +96,7 @@ def filled(text: str, exact: bool = False) -> str:
     RuntimeError
         An example fails, raises nothing where it should, or is not what the named file says.
     """
-    for name, table in TABLES.items():
+    for name, table in tables().items():
         pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         text = pattern.sub(lambda m, table=table: f"{m[1]}{table()}\n{m[2]}", text)  # type: ignore[misc]
     blocks = list(BLOCK.finditer(text))

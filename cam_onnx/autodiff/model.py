@@ -18,7 +18,7 @@ import onnx_ir as ir
 from cam_onnx import wire
 from cam_onnx.autodiff.check import check
 from cam_onnx.declared import check_tensors
-from cam_onnx.errors import InvalidModel, UnsupportedOpset
+from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
 from cam_onnx.external import External
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.options import check_model, read_model
@@ -44,6 +44,8 @@ class Model:
         Where external data lies.
     external : list of External
         Its checked entries.
+    sparse : list of onnx_ir.Value
+        Sparse initializers, which the view does not know: values that nothing in it gives.
     raised : dict
         What was raised, e.g. ``{"opset": [9, 13]}``.
     """
@@ -54,11 +56,12 @@ class Model:
     source: bytes = b""
     raised: dict[str, list[int]] = field(default_factory=dict)
     external: list[External] = field(default_factory=list)
+    sparse: list[ir.Value] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.opset = next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
         self.graph = view(self)
-        self.values = {value.name: value for value in _values(self.graph)}
+        self.values = {value.name: value for value in (*_values(self.graph), *self.sparse)}
 
     def names(self) -> set[str]:
         """Return every name of a value or node in the model."""
@@ -112,7 +115,7 @@ def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
         More bytes or nodes than `limits` allow.
     """
     data, given = read_model(model, limits)
-    path, name = (None, "the model") if given is None else (os.path.abspath(given), given)
+    path, name = (None, "the model") if given is None else (os.path.abspath(given), shown(given))
     wire.metadata(data, name)
     entries = check_model(data, given, limits)
     check_tensors(data, name)
@@ -137,6 +140,22 @@ def _without_initializer_inputs(proto: onnx.ModelProto) -> None:
     kept = [i for i in proto.graph.input if i.name not in weights]
     del proto.graph.input[:]
     proto.graph.input.extend(kept)
+
+
+def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set[str]]:
+    """Return a copy in which sparse initializers are inputs, and their names: the view would drop them."""
+    names = {sparse.values.name for sparse in proto.graph.sparse_initializer}
+    if not names:
+        return proto, names
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    del copy.graph.sparse_initializer[:]
+    given = {i.name for i in proto.graph.input}
+    for sparse in proto.graph.sparse_initializer:
+        if sparse.values.name not in given:
+            kind = sparse.values.data_type
+            copy.graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
+    return copy, names
 
 
 def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -172,14 +191,18 @@ def inferred(proto: onnx.ModelProto, name: str) -> dict[str, onnx.TypeProto]:
 
 def view(model: Model) -> ir.Graph:
     """Return the typed view of the graph."""
+    proto, sparse = _with_sparse_as_inputs(model.proto)
     try:
-        graph = ir.from_proto(model.proto).graph
+        graph = ir.from_proto(proto).graph
     except Exception as error:  # onnx_ir's SerdeError and others
         raise InvalidModel(f"{model.name}: {str(error).strip().splitlines()[0]}") from error
+    model.sparse = [value for value in graph.inputs if value.name in sparse]
+    for value in model.sparse:
+        graph.inputs.remove(value)
     if model.folder:
         ir.external_data.set_base_dir(graph, model.folder)
     types = inferred(model.proto, model.name)
-    for value in _values(graph):
+    for value in (*_values(graph), *model.sparse):
         if value.name in types and types[value.name].HasField("tensor_type"):
             found = ir.serde.deserialize_type_proto_for_type(types[value.name])
             shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])

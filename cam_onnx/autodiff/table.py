@@ -100,7 +100,26 @@ class Table:
         before: int | None = None,
         several: bool = False,
     ) -> None:
-        """Enter an operator: one vjp, `None`, `missing(...)` or `zero()` per input."""
+        """Enter an operator.
+
+        Parameters
+        ----------
+        op_type : str
+        *vjps : callable, None, missing or zero
+            One per input. ``vjp(op, g, y, *inputs, **attributes)`` returns the cotangent of its input; `op` emits
+            nodes, `g` is the cotangent of the output `y`.
+        domain : str
+            Empty: ai.onnx.
+        before : int, optional
+            Only for models below this opset, where the operator meant something else.
+        several : bool
+            The operator has several outputs: `g` and `y` are tuples, and a cotangent may be None.
+
+        Raises
+        ------
+        ValueError
+            The operator has a rule already.
+        """
         entries = tuple(v if v is None or isinstance(v, (Vjp, missing, zero)) else Vjp(v) for v in vjps)
         rules = self._rules.setdefault((domain, op_type), [])
         if any(rule.before == before for rule in rules):

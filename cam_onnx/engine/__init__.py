@@ -134,7 +134,11 @@ def check_feeds(engine: Engine, feeds: Mapping[str, Any]) -> dict[str, Array]:
     for name in feeds:
         find_input(engine.inputs, name)
     if missing := [tensor for tensor in engine.inputs if not tensor.optional and tensor.name not in feeds]:
-        raise InputError(f"input {' and '.join(map(str, missing))} is missing: the model cannot run without it")
+        odd = [tensor for tensor in missing if not _feedable(tensor.dtype)]
+        if odd:
+            raise InputError(f"the model needs an input {' and '.join(map(str, odd))}, which cam_onnx cannot feed")
+        listed = " and ".join(map(str, missing))
+        raise InputError(f"input {listed} is missing: give it as well (inputs=, --input NAME=FILE.npy)")
     return {name: _checked(known[name], value) for name, value in feeds.items()}
 
 
@@ -169,7 +173,7 @@ def check_form(tensor: Tensor, dtype: str, shape: Sequence[int], any_batch: bool
     `any_batch`: the first dimension may differ, since runs are split.
     """
     label = f"input {shown(tensor.name)!r}"
-    if not tensor.dtype.isidentifier() or tensor.dtype in ("str", "complex64", "complex128"):
+    if not _feedable(tensor.dtype):
         raise InputError(f"{label}: the model wants {tensor.dtype} there, which cam_onnx cannot feed")
     if dtype != tensor.dtype:
         raise InputError(f"{label}: expected {tensor.dtype}, got {dtype}: cast it yourself, .astype({tensor.dtype!r})")
@@ -198,6 +202,10 @@ def known_outputs(engine: Engine, outputs: Sequence[str] | None) -> list[str]:
             listed = ", ".join(shown(n) for n in names)
             raise UnknownName(f"the model has no output {shown(name)!r}{did_you_mean(name, names)} (it has {listed})")
     return list(outputs)
+
+
+def _feedable(dtype: str) -> bool:
+    return dtype.isidentifier() and dtype not in ("str", "complex64", "complex128")
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:

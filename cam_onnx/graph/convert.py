@@ -127,6 +127,7 @@ def convert(
     ContractError
         The model is converted already; with `reconvert`: it was changed after that.
     LimitExceeded
+        The file, or what its local functions write out to, is larger than `limits`.
     """
     if target_input not in TARGET_INPUTS:
         raise InputError(f"target_input is {target_input!r}, expected one of {', '.join(TARGET_INPUTS)}")

@@ -76,9 +76,15 @@ def find_score(model: Model, name: str | None) -> Score:
             near = did_you_mean(name, [n for n in model.values if n])
             raise ScoreNotFound(f"{model.name} has no value {shown(name)!r} to take as the score{near}")
         if cotangent_type(value.dtype) is None:
-            raise ScoreNotFound(f"score {shown(name)!r} is {value.dtype}: it has no derivative; name a float value")
+            before, _ = _before_activation(value)
+            hint = f"; did you mean {shown(before.name)!r}, which it is made of?" if before is not value else ""
+            raise ScoreNotFound(
+                f"{model.name}: score {shown(name)!r} is {value.dtype}: it has no derivative; name a float value{hint}"
+            )
         if value.shape is None or len(value.shape) == 0:
-            raise ScoreNotFound(f"score {shown(name)!r} has no known rank of at least 1: name another value")
+            raise ScoreNotFound(
+                f"{model.name}: score {shown(name)!r} has no known rank of at least 1: name another value"
+            )
         return _score(model, value)
     for output in model.graph.outputs:
         value, activation = _before_activation(output)
@@ -228,7 +234,7 @@ def _named(model: Model, name: str, roles: dict[ir.Value, Roles], score: Score) 
         if axes is None and value.shape is not None and len(value.shape) > 2:
             why = "is not known to have spatial axes: nothing before it says which axis is what"
         raise LayerNotFound(
-            f"layer {shown(name)!r} {_typed(value)} {why}; candidates: "
+            f"{model.name}: layer {shown(name)!r} {_typed(value)} {why}; candidates: "
             f"{_listed([p.name for p in candidates(model, score)])}"
         )
     return Place(value.name, axes)

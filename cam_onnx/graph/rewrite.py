@@ -58,32 +58,32 @@ def rewrite(model: Model, score: Score, places: Sequence[Place], target_input: s
 
     outputs: list[onnx.ValueInfoProto] = []
 
-    def output(name: str, val: Val, like: ir.Value | None = None, dims: Sequence[int | str | None] = ()) -> str:
+    def output(name: str, val: Val, dims: Sequence[int | str | None]) -> str:
         given = op.output(val, name)
-        if like is not None:
-            dims = op.primal(like).dims
         assert given.value.dtype is not None
         outputs.append(info(given.name, given.value.dtype, dims))
         return given.name
 
     roles = {"target": target.name, "logits": score.name}
     if score.name not in {o.name for o in model.graph.outputs}:
-        roles["logits"] = output("cam_logits", op.primal(value), value)
+        roles["logits"] = output("cam_logits", op.primal(value), op.primal(value).dims)
     entries = []
     for i, (place, layer) in enumerate(zip(places, layers, strict=True)):
         suffix = f"_{i}" if len(places) > 1 else ""
+        # an output must declare its rank; the axes know it where shape inference does not
+        dims = op.primal(layer).dims if layer.shape is not None else [None] * len(place.axes.order())
         entries.append(
             Layer(
                 name=place.name,
-                activations=output(f"cam_activations{suffix}", op.primal(layer), layer),
-                gradients=output(f"cam_gradients{suffix}", found[layer], layer),
+                activations=output(f"cam_activations{suffix}", op.primal(layer), dims),
+                gradients=output(f"cam_gradients{suffix}", found[layer], dims),
                 axes=place.axes,
                 head=describe(layer, value, path, place.axes),
             )
         )
     batch: Sequence[int | str | None] = [1] if score.single else op.primal(value).dims[:1]
-    roles["score"] = output("cam_score", choice.score, dims=batch)
-    roles["class"] = output("cam_class", choice.chosen, dims=batch)
+    roles["score"] = output("cam_score", choice.score, batch)
+    roles["class"] = output("cam_class", choice.chosen, batch)
 
     initializers = []
     if target_input == "optional":

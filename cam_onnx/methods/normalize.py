@@ -107,7 +107,10 @@ def _one(
     finite = np.isfinite(sample)
     if not finite.all():
         count = sample.size - int(finite.sum())
-        return np.zeros(size, sample.dtype), f"not finite: {count} of {sample.size} values are NaN or infinite"
+        return np.zeros(size, sample.dtype), (
+            f"not finite: {count} of {sample.size} values are NaN or infinite; look at the model's weights and at the "
+            "preprocessing"
+        )
     reason = _blank(sample)
     if relu and (reason is None or reason.startswith("constant")):
         # what is positive by less than the rounding of the negative values is not evidence either

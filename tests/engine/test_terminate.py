@@ -91,9 +91,9 @@ def test_a_timeout_works_in_every_thread():
 
 
 def test_the_explainer_hands_it_on():
-    with cam_onnx.Explainer(looping(), limits=Limits(timeout=0.2)) as explainer:
-        with pytest.raises(RunFailed, match="terminated after 0.2 s"):
-            explainer.explain(np.zeros((16, 16, 3), np.uint8))
+    explainer = cam_onnx.Explainer(looping(), limits=Limits(timeout=0.2))
+    with pytest.raises(RunFailed, match="terminated after 0.2 s"):
+        explainer.explain(np.zeros((16, 16, 3), np.uint8))
 
 
 def test_the_reference_evaluator_cannot_be_stopped_and_says_so():
@@ -151,7 +151,7 @@ def test_nothing_of_a_run_stays_alive():
 
     feed = np.ones(3).view(Feed)
     seen = weakref.ref(feed)
-    assert interruptible(lambda feed=feed: feed.sum(), lambda: None) == 3
+    assert interruptible(feed.sum, lambda: None) == 3
     del feed
     gc.collect()
     deadline = time.monotonic() + 2
@@ -175,7 +175,7 @@ def test_the_bits_are_those_of_a_plain_session():
     assert [run(i, timed) for i in range(8)] == alone
     for which in (explainer, timed):
         with ThreadPoolExecutor(8) as pool:
-            assert list(pool.map(lambda k, which=which: run(k % 8, which), range(64))) == alone * 8
+            assert list(pool.map(run, [k % 8 for k in range(64)], [which] * 64)) == alone * 8
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------
