@@ -271,6 +271,16 @@ def beside(model: ModelProto) -> None:
     sparse("more_bias")(model)
 
 
+def call_nodes(name: str) -> Change:
+    """Return a change that gives all nodes one name."""
+
+    def change(model: ModelProto) -> None:
+        for node in model.graph.node:
+            node.name = name
+
+    return change
+
+
 def two_inputs(model: ModelProto) -> None:
     """Add a second input of the picture's shape."""
     model.graph.input.append(oh.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 3, 16, 16]))
@@ -379,6 +389,10 @@ def tensor(batch: int = 1) -> Any:
 
 def saved(array: Callable[[], Any], name: str = "bad.npy") -> Maker:
     return lambda: np.save(name, array(), allow_pickle=True)
+
+
+def tensor_of(dtype: str) -> Callable[[], Any]:
+    return lambda: tensor().astype(dtype)
 
 
 def holed(value: float) -> Any:

@@ -268,7 +268,7 @@ ROWS_B = [
       "opset 999, the installed onnx knows up to"),
     B("B42", "an operator that cannot be raised", make.text(
         f"o = BatchNormalization<spatial=0>(x, s, s, s, s) {make.HEAD}", "(float[N,3,8,8] x, float[3,8,8] s) => (float[N,3] y)",
-      opset=8), UnsupportedOpset, 2, "BatchNormalization"),
+      opset=8), UnsupportedOpset, 2, "cannot raise BatchNormalization 'o' (Attribute spatial must have value 1): export it again"),
     B("B43", "nodes not sorted", make.gap(lambda m: m.graph.node.insert(0, m.graph.node.pop(1))), InvalidModel, 2,
       "node 'Relu_1' (Relu) reads 'a', which nothing before it gives: the nodes are not sorted"),
     B("B44", "a circle", make.gap(lambda m: m.graph.node[0].input.__setitem__(0, "features")), InvalidModel, 2,
@@ -312,11 +312,11 @@ ROWS_B = [
       "acme::PyOp (1 node) runs Python code"),
     B("B60", "values called as ours would be", make.gap(make.called_like_ours), None, 0, "layer features",
       calls=(same_map, convert)),
-    B("B61a", "one name for all nodes", make.gap(lambda m: [setattr(n, "name", "x") for n in m.graph.node]), None, 0,
+    B("B61a", "one name for all nodes", make.gap(make.call_nodes("x")), None, 0,
       "layer features"),
-    A("B61b", "one name for all nodes: ONNX Runtime refuses", make.gap(lambda m: [setattr(n, "name", "x") for n in m.graph.node]),
+    A("B61b", "one name for all nodes: ONNX Runtime refuses", make.gap(make.call_nodes("x")),
       InvalidModel, 2, "two nodes with same node name (x)", calls=(explain,)),
-    B("B61c", "nodes without names", make.gap(lambda m: [setattr(n, "name", "") for n in m.graph.node]), None, 0,
+    B("B61c", "nodes without names", make.gap(make.call_nodes("")), None, 0,
       "layer features", calls=(same_map,)),
     B("B62a", "a sparse weight beside the path", make.gap(make.beside), None, 0, "layer features",
       calls=(same_map, lambda: check(convert().model.graph.sparse_initializer))),
@@ -350,7 +350,7 @@ ROWS_B = [
 ]  # fmt: skip
 
 
-def opened(**options: Any) -> Call:
+def opened(**options: Any) -> Callable[[], Any]:
     """Return a call with options, of a picture and the converted model."""
     return lambda: explain(model="done.onnx", **options)
 
@@ -501,8 +501,8 @@ ROWS_D = [
       argv="explain done.onnx --input image=bad.npy -o out/", calls=(fed, fed_as(lambda: make.holed(np.nan)))),
     T("D90b", "infinity in a tensor", make.saved(lambda: make.holed(-np.inf)), InputError, 2, "-inf at index (1, 2, 3, 4)",
       argv="explain done.onnx --input image=bad.npy -o out/", calls=(fed, fed_as(lambda: make.holed(-np.inf)))),
-    *[T(f"D91{letter}", dtype, make.saved(lambda dtype=dtype: make.tensor().astype(dtype)), InputError, 2,
-        f"expected float32, got {dtype}: cast it yourself", calls=(fed, fed_as(lambda dtype=dtype: make.tensor().astype(dtype))))
+    *[T(f"D91{letter}", dtype, make.saved(make.tensor_of(dtype)), InputError, 2, f"expected float32, got {dtype}: cast it yourself",
+        calls=(fed, fed_as(make.tensor_of(dtype))))
       for letter, dtype in (("a", "float64"), ("b", "float16"), ("c", "uint8"))],
     T("D91d", "a wrong rank", make.saved(lambda: make.tensor()[0]), InputError, 2, "expected rank 4 [N, 3, 16, 16], got",
       argv="explain done.onnx --input image=bad.npy -o out/", calls=(fed, fed_as(lambda: make.tensor()[0]))),

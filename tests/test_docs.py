@@ -75,8 +75,8 @@ def test_links_and_pictures_exist(name):
 
 def test_the_pictures_are_what_the_commands_draw():
     for name, (model, layer) in draw.DOCS.items():
-        assert (draw.IMAGES / name).read_text() == draw.draw(model, layer), "run: python -m tools.draw --docs"
-    assert floors.IMAGE.read_text() == floors.svg(), "run: python -m tools.floors"
+        assert (draw.IMAGES / name).read_text() == draw.draw(model, layer), "run: python -m tools.examples --write"
+    assert floors.IMAGE.read_text() == floors.svg(), "run: python -m tools.examples --write"
 
 
 def test_every_page_is_in_the_contents_and_ends_in_a_check():

@@ -1,7 +1,7 @@
 """Run the examples of docs/, and put what they print below them.
 
     python -m tools.examples            say which page is not what its examples print
-    python -m tools.examples --write    write it
+    python -m tools.examples --write    write it, README's tables and the drawings: all that is generated
 
 One process and one working folder a page, so that examples build on one another as a reader's do. A comment in
 front of a block says what is done with it:
@@ -40,8 +40,9 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 ABSENT = "import sys\nfor name in ('cam_onnx', 'onnx', 'onnx_ir', 'cv2', 'rich'): sys.modules[name] = None\n"
-# What differs between runs and machines: times, last digits, the provider.
-VARIES = re.compile(r"\b[\d.,]+ (?:ms|s)\b|\d+\.\d+|\b\w+ExecutionProvider\b")
+TIME = re.compile(r"\b[\d.,]+ (?:ms|s)\b")  # differs between runs
+# What differs between machines as well: last digits, the provider.
+VARIES = re.compile(rf"{TIME.pattern}|\d+\.\d+|\b\w+ExecutionProvider\b")
 READER = {  # what a reader has: name in the examples, file of ours
     "model.onnx": "efficientnet-lite0.onnx",
     "cat.png": "pictures/chelsea.png",
@@ -89,7 +90,7 @@ def pages() -> list[Path]:
 def filled(text: str, exact: bool = False) -> str:
     """Return a page with its tables and outputs as they are now; running it takes a few seconds.
 
-    What differs between machines is left as it stands, unless `exact`.
+    What differs between machines alone is left as it stands; `exact`: what differs between runs alone.
 
     Raises
     ------
@@ -101,11 +102,12 @@ def filled(text: str, exact: bool = False) -> str:
         text = pattern.sub(lambda m, table=table: f"{m[1]}{table()}\n{m[2]}", text)  # type: ignore[misc]
     blocks = list(BLOCK.finditer(text))
     printed = iter(_run([(b["mark"] or "", b["language"], b["code"]) for b in blocks if _runs(b)]))
+    varies = TIME if exact else VARIES
     last, parts, end = "", [], 0
     for block in blocks:
         if _runs(block):
             last = next(printed)
-        elif block["mark"] == "prints" and (exact or VARIES.sub("", last) != VARIES.sub("", block["code"])):
+        elif block["mark"] == "prints" and varies.sub("", last) != varies.sub("", block["code"]):
             parts += [text[end : block.start("code")], last]
             end = block.end("code")
         elif (block["mark"] or "").startswith("from: "):
@@ -179,7 +181,13 @@ def _console(code: str) -> None:
 
 def main() -> int:
     """Compare, or write."""
+    from tools import draw, floors, readme
+
     differ, write = [], "--write" in sys.argv[1:]
+    if write:
+        readme.main()
+        draw.main(["--docs"])
+        floors.main()
     for path in pages():
         text = path.read_text(encoding="utf-8")
         try:

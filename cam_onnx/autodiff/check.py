@@ -39,14 +39,11 @@ def check(proto: onnx.ModelProto, name: str) -> None:
                 f"{where}: opset {entry.version}, the installed onnx knows up to {newest}: upgrade onnx, or export at "
                 f"opset {newest} or below"
             )
-    try:
-        _graph(proto.graph, [], where)
-        for function in proto.functions:
-            known = {"", *function.input}
-            _nodes(function.node, [known], f"{where}: function {shown(function.name)!r}")
-            _given(function.output, [known], f"{where}: function {shown(function.name)!r}")
-    except UnicodeDecodeError as error:
-        raise InvalidModel(f"{where}: a name is not UTF-8 ({error.reason}); {AGAIN}") from None
+    _graph(proto.graph, [], where)
+    for function in proto.functions:
+        known = {"", *function.input}
+        _nodes(function.node, [known], f"{where}: function {shown(function.name)!r}")
+        _given(function.output, [known], f"{where}: function {shown(function.name)!r}")
 
 
 def _graph(graph: onnx.GraphProto, outer: list[Names], where: str) -> None:
@@ -56,6 +53,7 @@ def _graph(graph: onnx.GraphProto, outer: list[Names], where: str) -> None:
         if len(set(names)) < len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise InvalidModel(f"{where}: two {what} are called {shown(twice)!r}; {AGAIN}")
+    _text(where, *inputs, *weights)
     scopes = [*outer, {"", *inputs, *weights}]
     _nodes(graph.node, scopes, where)
     _given([o.name for o in graph.output], scopes, where)
@@ -65,6 +63,7 @@ def _nodes(nodes: Sequence[onnx.NodeProto], scopes: list[Names], where: str) -> 
     """Walk the nodes of one graph or function; the innermost of `scopes` grows by what they give."""
     own = scopes[-1]
     for index, node in enumerate(nodes):
+        _text(where, node.op_type, node.domain, node.name, *node.input, *node.output)
         for x in node.input:
             if not any(x in scope for scope in scopes):
                 raise InvalidModel(
@@ -72,6 +71,7 @@ def _nodes(nodes: Sequence[onnx.NodeProto], scopes: list[Names], where: str) -> 
                     f"{_why(nodes, index, x)}"
                 )
         for attribute in node.attribute:
+            _text(where, attribute.name)
             for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 _graph(graph, scopes, where)
         for y in node.output:
@@ -80,6 +80,13 @@ def _nodes(nodes: Sequence[onnx.NodeProto], scopes: list[Names], where: str) -> 
                     f"{where}: value {shown(y)!r} is given twice (second by {_named(node, index)}); {AGAIN}"
                 )
             own.add(y)
+
+
+def _text(where: str, *names: Any) -> None:
+    """Refuse names that are not UTF-8: protobuf gives these as bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidModel(f"{where}: the name {shown(name)!r} is not UTF-8; {AGAIN}")
 
 
 def _given(outputs: Iterable[str], scopes: list[Names], where: str) -> None:

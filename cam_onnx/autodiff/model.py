@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass, field
 
 import onnx
@@ -85,11 +86,12 @@ class Model:
         try:
             raised = onnx.version_converter.convert_version(proto, opset)
         except Exception as error:  # the converter raises RuntimeError, ConvertError, ...
-            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            reason = _reason(error)
             raise UnsupportedOpset(
-                f"{self.name}: opset {self.opset} must be raised to {opset}, and onnx's version converter cannot "
-                f"({reason}): export it again at opset {opset} or newer"
+                f"{self.name}: opset {self.opset} must be raised to {opset}, and onnx's version converter cannot"
+                f"{_blamed(proto, opset, reason, self.name)} ({reason}): export it again at opset {opset} or newer"
             ) from error
+        _keep_old_resize(self.proto, raised)
         del raised.metadata_props[:]
         raised.metadata_props.extend(self.proto.metadata_props)
         raised.ir_version = max(proto.ir_version, raised.ir_version, 4)
@@ -135,6 +137,30 @@ def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
     return loaded
 
 
+def _reason(error: Exception) -> str:
+    """Return the last line of what the version converter says, without its source file and assertion."""
+    lines = str(error).strip().splitlines()
+    return re.sub(r"^\S+\.(?:h|cc):\d+: .*? failed: ", "", lines[-1]) if lines else type(error).__name__
+
+
+def _blamed(proto: onnx.ModelProto, opset: int, reason: str, name: str) -> str:
+    """Name the node that the converter fails at for the same reason when it is alone: it does not say which."""
+    types = inferred(proto, name)
+    for node in proto.graph.node:
+        alone = onnx.ModelProto(ir_version=proto.ir_version)
+        alone.opset_import.extend(proto.opset_import)
+        alone.graph.name = "alone"
+        alone.graph.node.append(node)
+        for names, part in ((node.input, alone.graph.input), (node.output, alone.graph.output)):
+            part.extend(onnx.ValueInfoProto(name=n, type=types.get(n)) for n in dict.fromkeys(names) if n)
+        try:
+            onnx.version_converter.convert_version(alone, opset)
+        except Exception as error:  # noqa: BLE001  (as above)
+            if _reason(error) == reason:
+                return f" raise {shown(node.op_type)} {shown(node.name or node.output[0])!r}"
+    return ""
+
+
 def _without_initializer_inputs(proto: onnx.ModelProto) -> None:
     weights = {tensor.name for tensor in proto.graph.initializer}
     kept = [i for i in proto.graph.input if i.name not in weights]
@@ -156,6 +182,27 @@ def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set
             kind = sparse.values.data_type
             copy.graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
     return copy, names
+
+
+def _keep_old_resize(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:
+    """Give Resize what Upsample and Resize meant below opset 11; the converter leaves the new defaults.
+
+    Of nearest, which the standard left open, what ONNX Runtime does: up by the floor, down by the ceiling.
+    """
+    opset = next((o.version for o in original.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset >= 11:
+        return
+    old = {y for node in original.graph.node if node.op_type in ("Upsample", "Resize") for y in node.output}
+    constants = {t.name: t for t in raised.graph.initializer}
+    constants |= {n.output[0]: n.attribute[0].t for n in raised.graph.node if n.op_type == "Constant"}
+    for node in raised.graph.node:
+        if node.op_type == "Resize" and old & set(node.output):
+            scales = constants.get(node.input[2]) if len(node.input) > 2 else None
+            down = scales is not None and (onnx.numpy_helper.to_array(scales) < 1).any()
+            meaning = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil" if down else "floor"}
+            kept = [a for a in node.attribute if a.name not in meaning]
+            del node.attribute[:]
+            node.attribute.extend([*kept, *(onnx.helper.make_attribute(k, v) for k, v in meaning.items())])
 
 
 def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

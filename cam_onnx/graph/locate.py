@@ -191,7 +191,7 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
                 f"on with positions as a list of tokens (at {shown(late)!r}), so that it would be a poor default; name "
                 f"the layer that you mean (layers=, --layer); candidates: {_listed([place.name for place in found])}"
             )
-        return found[-1:]
+        return _of_known_type(model, found[-1:])
     roles = follow(model.graph)
     names = [names] if isinstance(names, str) else list(names)
     if not names:
@@ -199,6 +199,16 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
     places = [_named(model, name, roles, score) for name in names]
     if len({place.name for place in places}) < len(places):
         raise InputError(f"layers: {', '.join(map(shown, names))} name one value twice")
+    return _of_known_type(model, places)
+
+
+def _of_known_type(model: Model, places: list[Place]) -> list[Place]:
+    for place in places:
+        if model.values[place.name].dtype is None:
+            raise LayerNotFound(
+                f"{model.name}: the element type of layer {shown(place.name)!r} is not known: an operator before it is "
+                "not of the standard; export the model with the types of its inner values (value_info)"
+            )
     return places
 
 

@@ -26,22 +26,31 @@ def resize(
     coordinate_transformation_mode: str,
     mode: str,
     nearest_mode: str,
-    **_: object,  # cubic_coeff_a, exclude_outside, extrapolation_value: of the modes that are refused;
+    **_: object,  # cubic_coeff_a, exclude_outside: of modes that are refused; extrapolation_value: a constant;
     # keep_aspect_ratio_policy shows in the output's size
 ) -> Val:
-    if mode == "cubic" or antialias or coordinate_transformation_mode == "tf_crop_and_resize":
-        raise Refused("cubic interpolation, antialias and tf_crop_and_resize")
+    if mode == "cubic" or antialias:
+        raise Refused("cubic interpolation and antialias")
+    crops = coordinate_transformation_mode == "tf_crop_and_resize"
     which = [a % x.rank for a in axes] if axes else list(range(x.rank))
     for i, axis in enumerate(which):
-        if _untouched(x, y, axis, i, scales):
+        if not crops and _untouched(x, y, axis, i, scales):
             continue
         few, many = op.shape(x, axis, axis + 1), op.shape(y, axis, axis + 1)
         if scales is None:
             scale = op.Cast(many, to=g.dtype) / op.Cast(few, to=g.dtype)
         else:
             scale = op.Cast(op.Slice(scales, [i], [i + 1], [0]), to=g.dtype)
-        where = _coordinates(op, few, many, scale, coordinate_transformation_mode, g)
+        if crops:
+            assert roi is not None
+            where = _cropped(op, few, many, [op.Slice(roi, [k], [k + 1], [0]) for k in (i, i + len(which))], g)
+        else:
+            where = _coordinates(op, few, many, scale, coordinate_transformation_mode, g)
         matrix = _nearest(op, where, few, nearest_mode, g) if mode == "nearest" else _linear(op, where, few, g)
+        if crops:  # outside the input stands the extrapolation value
+            last = op.Cast(few, to=g.dtype) - 1.0
+            inside = op.And(op.GreaterOrEqual(where, 0.0), op.LessOrEqual(where, last))
+            matrix = matrix * op.Cast(op.Unsqueeze(inside, [1]), to=g.dtype)
         g = _along(op, g, matrix, axis, x.rank)
     return g
 
@@ -71,6 +80,16 @@ def _coordinates(op: Emitter, few: Val, many: Val, scale: Val, how: str, g: Val)
     if how == "tf_half_pixel_for_nn":
         return (at + 0.5) / scale
     return centred
+
+
+def _cropped(op: Emitter, few: Val, many: Val, region: list[Val], g: Val) -> Val:
+    """Coordinates of tf_crop_and_resize: from the region's start to its end, in parts of the input's length."""
+    start, end = (op.Cast(v, to=g.dtype) for v in region)
+    last, steps = op.Cast(few, to=g.dtype) - 1.0, op.Cast(many, to=g.dtype) - 1.0
+    at = op.Cast(op.Range(0, op.Squeeze(many, [0]), 1), to=g.dtype)
+    single = op.Equal(steps, 0.0)
+    spread = start * last + at * (end - start) * last / op.Where(single, 1.0, steps)
+    return op.Where(single, (start + end) * last * 0.5, spread)
 
 
 def _linear(op: Emitter, where: Val, few: Val, g: Val) -> Val:

@@ -1,0 +1,32 @@
+"""A raised model computes what the original does: where onnx's version converter changes a meaning, it is restored."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime
+import pytest
+
+from cam_onnx.autodiff.model import load
+
+
+def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+@pytest.mark.parametrize("scales", [(1, 1, 2, 2), (1, 1, 1.7, 2.3), (1, 1, 0.6, 0.7)], ids=str)
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(("operator", "opset"), [("Upsample", 9), ("Resize", 10)])
+def test_upsample_and_the_first_resize_keep_their_coordinates(operator, opset, mode, scales):
+    if operator == "Upsample" and min(scales) < 1:
+        pytest.skip("Upsample only makes larger")
+    model = onnx.parser.parse_model(
+        f'<ir_version: 4, opset_import: ["": {opset}]> g (float[n,3,5,4] x) => (float[n,3,a,b] u) '
+        f'{{ r = Relu(x) u = {operator}<mode="{mode}">(r, s) }}'
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(scales, np.float32), "s"))
+    x = np.random.default_rng(0).random((1, 3, 5, 4)).astype(np.float32)
+    # interpolation weights are rounded in another order
+    np.testing.assert_allclose(run(load(model).raise_to(13).proto, x), run(model, x), atol=2e-6)
