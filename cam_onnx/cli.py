@@ -37,8 +37,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: "):
             option = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
-            message = f"unknown {shown(option)}{did_you_mean(option, self.options())}"
+            message = f"unknown {shown(option)}{self.nearest(option)}"
         self.exit(2, f"{self.prog}: {shown(message)} ({self.prog} --help)\n")
+
+    def nearest(self, option: str) -> str:
+        """Return ``"; did you mean '--x'?"``: the dashes, which all have, do not make options alike."""
+        known = [text.removeprefix("--") for text in self.options() if text.startswith("--")]
+        return did_you_mean(option.lstrip("-"), known).replace("'", "'--", 1)
 
     def options(self) -> list[str]:
         """Return every option string, of the sub-commands too."""

@@ -64,7 +64,7 @@ def inlined_size(data: bytes, where: object = "the model", stop: int = HUGE) -> 
 def check_size(data: bytes, limits: Limits = DEFAULTS, where: object = "the model") -> None:
     """Refuse a model with more nodes than `limits.max_nodes` (LimitExceeded), or with a recursive function."""
     found = inlined_size(data, where, limits.max_nodes)
-    limits.check("max_nodes", found, f"{shown(where)}: nodes, with its functions written out:")
+    limits.check("max_nodes", found, f"{shown(where)}: with its functions written out", "nodes")
 
 
 def _body(view: memoryview, kind: str, stop: int, calls: bool = True) -> _Body:

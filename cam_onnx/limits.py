@@ -56,8 +56,8 @@ class Limits:
                 kind = "number of seconds" if field.name == "timeout" else "whole number"
                 raise InputError(f"limits: {field.name} is {value!r}, expected a positive {kind}")
 
-    def check(self, name: str, found: int, what: str) -> None:
-        """Refuse what is larger than the limit called `name`; `what` is the message up to the number.
+    def check(self, name: str, found: int, what: str, unit: str = "bytes") -> None:
+        """Refuse what is larger than the limit called `name`; `what` is the message up to the number, `unit` follows.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class Limits:
         """
         allowed = getattr(self, name)
         if found > allowed:
-            raise LimitExceeded(f"{what} {found:,}, the limit is {allowed:,}: {raise_it(name)}")
+            raise LimitExceeded(f"{what} {found:,} {unit}, the limit is {allowed:,}: {raise_it(name)}")
 
 
 DEFAULTS = Limits()

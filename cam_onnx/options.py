@@ -72,7 +72,7 @@ def read_model(source: Any, limits: Limits = DEFAULTS) -> tuple[bytes, str | Non
     if hasattr(source, "SerializeToString"):  # an onnx.ModelProto
         source = source.SerializeToString(deterministic=True)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        limits.check("max_model_bytes", len(source), "the model's bytes:")
+        limits.check("max_model_bytes", len(source), "the model has")
         return bytes(source), None
     raise InputError(f"model: expected a path, bytes or an onnx.ModelProto, got {type(source).__name__}")
 
@@ -93,7 +93,7 @@ def check_model(data: bytes, path: str | None, limits: Limits = DEFAULTS) -> lis
     check_operators(data, where)
     entries = check_external(data, path)
     beside = sum({(entry.file, entry.offset): entry.length or 0 for entry in entries}.values())
-    limits.check("max_model_bytes", len(data) + beside, f"{shown(where)}: bytes, with its external data:")
+    limits.check("max_model_bytes", len(data) + beside, f"{shown(where)}: with its external data")
     return entries
 
 

@@ -102,7 +102,10 @@ def _check_places(places: Sequence[Place]) -> None:
         path = place.file or place.folder / place.stem  # type: ignore[operator]
         key = os.path.realpath(path)
         if key in taken:
-            raise InputError(f"{shown(taken[key])} and {shown(place.picture)} would both be written to {shown(path)}")
+            raise InputError(
+                f"{shown(taken[key])} and {shown(place.picture)} would both be written to {shown(path)}: explain them one "
+                "by one, or rename one"
+            )
         taken[key] = place.picture
         if place.file is not None:
             files.check_writable(place.file)

@@ -96,7 +96,7 @@ def read(path: str | os.PathLike[str], tensor: Tensor, limits: Limits = DEFAULTS
         check_form(tensor, found.dtype.name, found.shape, any_batch=True)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    limits.check("max_input_bytes", found.nbytes, f"{where}: bytes, by its header:")
+    limits.check("max_input_bytes", found.nbytes, f"{where}: by its header")
     end = found.start + found.nbytes
     data = files.read(path, what="tensor", head=end + 1)
     if len(data) != end:

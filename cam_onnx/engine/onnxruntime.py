@@ -247,10 +247,10 @@ def _load_error(error: Exception) -> CamOnnxError:
     if "*guarantees*" in text:
         return RunFailed(f"the model's opset is newer than this ONNX Runtime: upgrade it ({_clean(error)})")
     if any(sign in text for sign in NO_KERNEL) or type(error).__name__ == "NotImplemented":
-        return RunFailed(f"ONNX Runtime lacks an operator or type of the model: {_clean(error)}")
+        return RunFailed(f"ONNX Runtime lacks an operator or type of the model: {_clean(error)}; export it without")
     if type(error).__name__ in ("EPFail", "EngineError", "ValueError", "TypeError") or "CUDA" in text:
         return RunFailed(f"ONNX Runtime cannot start: {_clean(error)}")
-    return InvalidModel(f"ONNX Runtime does not accept the model: {_clean(error)}")
+    return InvalidModel(f"ONNX Runtime does not accept the model: {_clean(error)}; export it again")
 
 
 def _run_message(error: Exception) -> str:
@@ -267,4 +267,5 @@ def _clean(error: Exception, start: int = 0) -> str:
     text = str(error)[start:].strip() or type(error).__name__
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     text = re.sub(r"^\S+\.(?:cc|h|cu):\d+ (?:.*?\) |\S+ )?(?=\S)", "", text, count=1)
-    return shown(text.splitlines()[0].strip())
+    text = text.removeprefix("This is an invalid model. Error: ").removeprefix("Fatal error: ")
+    return shown(text.splitlines()[0].strip().removesuffix("."))

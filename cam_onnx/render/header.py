@@ -45,9 +45,10 @@ def read_header(data: bytes) -> Header:
     try:
         header = reader(data)
     except (struct.error, IndexError, KeyError, ValueError, OverflowError):
-        raise InputError(f"is a broken {name} picture: its header is cut off or damaged") from None
+        raise InputError(f"is a broken {name} picture: it is cut off or damaged; get it again") from None
     if not (0 < header.width < 2**31 - 1 and 0 < header.height < 2**31 - 1):
-        raise InputError(f"is a broken {name} picture: its header says {header.width} x {header.height} pixels")
+        size = f"{header.width} x {header.height} pixels"
+        raise InputError(f"is a broken {name} picture: its header says {size}; get it again")
     return header
 
 
