@@ -94,6 +94,7 @@ class Explainer:
         data, path = read_model(model, limits)
         entry = wire.metadata(data, "the model" if path is None else path).get(KEY)
         if entry is None:
+            check_model(data, path, limits)  # convert does so too, but importing it takes a second
             from cam_onnx.graph.convert import convert
 
             chosen_method = method or "grad-cam"

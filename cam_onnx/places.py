@@ -103,8 +103,8 @@ def _check_places(places: Sequence[Place]) -> None:
         key = os.path.realpath(path)
         if key in taken:
             raise InputError(
-                f"{shown(taken[key])} and {shown(place.picture)} would both be written to {shown(path)}: explain them one "
-                "by one, or rename one"
+                f"{shown(taken[key])} and {shown(place.picture)} would both be written to {shown(path)}: explain them "
+                "one by one, or rename one"
             )
         taken[key] = place.picture
         if place.file is not None:
