@@ -107,7 +107,7 @@ def _fault(view: memoryview) -> tuple[str, str]:
     if raw is not None and dtype != STRING:
         need = (count * BITS[dtype] + 7) // 8
         return name, "" if raw == need else f"of shape {signed} needs {need:,} bytes and has {raw:,}"
-    if dtype != STRING and BITS[dtype] < 8:  # a number holds a byte of them
+    if dtype != STRING and BITS[dtype] in (2, 4):  # a number holds a byte of them
         need = (count * BITS[dtype] + 7) // 8
     else:
         need = 2 * count if dtype in COMPLEX else count

@@ -205,26 +205,27 @@ def test_the_table_is_whole() -> None:
 
 # -- damaged bytes ----------------------------------------------------------------------------------------------------
 
-PIECES = st.one_of(
-    st.tuples(st.just("change"), st.floats(0, 1), st.binary(min_size=1, max_size=4)),
-    st.tuples(st.just("insert"), st.floats(0, 1), st.binary(min_size=1, max_size=8)),
-    st.tuples(st.just("remove"), st.floats(0, 1), st.binary(min_size=1, max_size=8)),
-    st.tuples(st.just("cut"), st.floats(0.5, 1), st.just(b"")),
+# Mostly in the nodes, at the start, and in the inputs, outputs and metadata, at the end: weights lie between them.
+PLACES = st.integers(0, 1200) | st.integers(-700, -1) | st.integers(0, 8000)
+PIECES = st.tuples(
+    st.sampled_from(["change", "change", "change", "insert", "remove", "cut"]),
+    PLACES,
+    st.binary(min_size=1, max_size=2),
 )
 
 
-def damaged(data: bytes, pieces: list[tuple[str, float, bytes]]) -> bytes:
-    for what, where, content in pieces:
-        at = int(where * len(data))
+def damaged(data: bytes, pieces: list[tuple[str, int, bytes]]) -> bytes:
+    for what, place, content in pieces:
+        at = place % len(data)
         behind = {"change": at + len(content), "insert": at, "remove": at + len(content), "cut": len(data)}[what]
-        data = data[:at] + (content if what in ("change", "insert") else b"") + data[behind:]
+        data = data[:at] + (content if what in ("change", "insert") else b"") + data[behind:] or b"?"
     return data
 
 
 @pytest.mark.parametrize("which", ["plain", "converted"])
-@settings(derandomize=True, deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
-@given(pieces=st.lists(PIECES, min_size=1, max_size=4))
-def test_damaged_bytes_end_in_a_result_or_in_our_error(which: str, pieces: list[tuple[str, float, bytes]]) -> None:
+@settings(derandomize=True, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@given(pieces=st.lists(PIECES, min_size=1, max_size=3))
+def test_damaged_bytes_end_in_a_result_or_in_our_error(which: str, pieces: list[tuple[str, int, bytes]]) -> None:
     began = time.process_time()
     data = damaged(badfiles.plain() if which == "plain" else badfiles.converted(), pieces)
     messages = []

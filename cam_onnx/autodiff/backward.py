@@ -19,7 +19,7 @@ from cam_onnx.autodiff.broadcasting import sum_to
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import RULES, Rule, Table, Vjp, missing, zero
 from cam_onnx.autodiff.val import Refused, Val, cotangent_type
-from cam_onnx.errors import UnsupportedOperators
+from cam_onnx.errors import UnsupportedOperators, shown
 
 __all__ = ["Path", "backward", "mark"]
 
@@ -109,13 +109,13 @@ def refuse(path: Path, where: str, between: str) -> None:
     """Raise with the whole list if any operator on the path lacks a rule."""
     if not path.refused:
         return
-    nodes = {name: [label(node) for node in reversed(found)] for name, found in path.refused.items()}
+    nodes = {shown(name): [shown(label(node)) for node in reversed(found)] for name, found in path.refused.items()}
     width = max(map(len, nodes))
     rows = [
         f"  {name:{width}}  {len(found)} node{'s'[: len(found) > 1]}, first {found[0]!r}"
         for name, found in sorted(nodes.items())
     ]
-    last = label(max((node for found in path.refused.values() for node in found), key=path.nodes.index))
+    last = shown(label(max((node for found in path.refused.values() for node in found), key=path.nodes.index)))
     raise UnsupportedOperators(
         f"{where}: {len(nodes)} operator{'s'[: len(nodes) > 1]} {between} without a gradient rule:\n"
         + "\n".join(rows)

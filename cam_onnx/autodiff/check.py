@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx
 
+from cam_onnx.autodiff.schema import Schemas
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
 
 __all__ = ["check"]
@@ -39,14 +40,15 @@ def check(proto: onnx.ModelProto, name: str) -> None:
                 f"{where}: opset {entry.version}, the installed onnx knows up to {newest}: upgrade onnx, or export at "
                 f"opset {newest} or below"
             )
-    _graph(proto.graph, [], where)
+    _graph(proto.graph, [], where, Schemas(proto.opset_import))
     for function in proto.functions:
         known = {"", *function.input}
-        _nodes(function.node, [known], f"{where}: function {shown(function.name)!r}")
-        _given(function.output, [known], f"{where}: function {shown(function.name)!r}")
+        inside = f"{where}: function {shown(function.name)!r}"
+        _nodes(function.node, [known], inside, Schemas(function.opset_import))
+        _given(function.output, [known], inside)
 
 
-def _graph(graph: onnx.GraphProto, outer: list[Names], where: str) -> None:
+def _graph(graph: onnx.GraphProto, outer: list[Names], where: str, schemas: Schemas) -> None:
     inputs = [i.name for i in graph.input]
     weights = [i.name for i in graph.initializer] + [i.values.name for i in graph.sparse_initializer]
     for names, what in ((inputs, "inputs"), (weights, "initializers")):
@@ -55,15 +57,18 @@ def _graph(graph: onnx.GraphProto, outer: list[Names], where: str) -> None:
             raise InvalidModel(f"{where}: two {what} are called {shown(twice)!r}; {AGAIN}")
     _text(where, *inputs, *weights)
     scopes = [*outer, {"", *inputs, *weights}]
-    _nodes(graph.node, scopes, where)
+    _nodes(graph.node, scopes, where, schemas)
     _given([o.name for o in graph.output], scopes, where)
 
 
-def _nodes(nodes: Sequence[onnx.NodeProto], scopes: list[Names], where: str) -> None:
+def _nodes(nodes: Sequence[onnx.NodeProto], scopes: list[Names], where: str, schemas: Schemas) -> None:
     """Walk the nodes of one graph or function; the innermost of `scopes` grows by what they give."""
     own = scopes[-1]
     for index, node in enumerate(nodes):
-        _text(where, node.op_type, node.domain, node.name, *node.input, *node.output)
+        attributes = [attribute.name for attribute in node.attribute]
+        _text(where, node.op_type, node.domain, node.name, *node.input, *node.output, *attributes)
+        if fault := schemas.fault(node):
+            raise InvalidModel(f"{where}: {_named(node, index)} {fault}; {AGAIN}")
         for x in node.input:
             if not any(x in scope for scope in scopes):
                 raise InvalidModel(
@@ -71,9 +76,8 @@ def _nodes(nodes: Sequence[onnx.NodeProto], scopes: list[Names], where: str) -> 
                     f"{_why(nodes, index, x)}"
                 )
         for attribute in node.attribute:
-            _text(where, attribute.name)
             for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                _graph(graph, scopes, where)
+                _graph(graph, scopes, where, schemas)
         for y in node.output:
             if y and y in own:
                 raise InvalidModel(
@@ -96,7 +100,7 @@ def _given(outputs: Iterable[str], scopes: list[Names], where: str) -> None:
 
 
 def _named(node: onnx.NodeProto, index: int) -> str:
-    return f"node {shown(node.name or index)!r} ({shown(node.op_type)})"
+    return f"node {shown(node.name or next(filter(None, node.output), index))!r} ({shown(node.op_type)})"
 
 
 def _why(nodes: Sequence[Any], index: int, missing: str) -> str:

@@ -140,7 +140,7 @@ def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
 def _reason(error: Exception) -> str:
     """Return the last line of what the version converter says, without its source file and assertion."""
     lines = str(error).strip().splitlines()
-    return re.sub(r"^\S+\.(?:h|cc):\d+: .*? failed: ", "", lines[-1]) if lines else type(error).__name__
+    return shown(re.sub(r"^\S+\.(?:h|cc):\d+: .*? failed: ", "", lines[-1])) if lines else type(error).__name__
 
 
 def _blamed(proto: onnx.ModelProto, opset: int, reason: str, name: str) -> str:

@@ -75,6 +75,11 @@ def find_score(model: Model, name: str | None) -> Score:
         if value is None:
             near = did_you_mean(name, [n for n in model.values if n])
             raise ScoreNotFound(f"{model.name} has no value {shown(name)!r} to take as the score{near}")
+        if value.dtype is None:
+            raise ScoreNotFound(
+                f"{model.name}: the element type of {shown(name)!r} is not known: an operator before it is not of the "
+                "standard, or types do not fit; name another value as the score"
+            )
         if cotangent_type(value.dtype) is None:
             before, _ = _before_activation(value)
             hint = f"; did you mean {shown(before.name)!r}, which it is made of?" if before is not value else ""
@@ -127,7 +132,7 @@ def _before_activation(output: ir.Value) -> tuple[ir.Value, str]:
 
 
 def _is_class_scores(value: ir.Value) -> bool:
-    if value.shape is None or len(value.shape) == 0:
+    if value.dtype is None or value.shape is None or len(value.shape) == 0:
         return False
     return len(value.shape) <= 2 or all(d == 1 for d in list(value.shape)[2:])
 
