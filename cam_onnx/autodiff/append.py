@@ -38,12 +38,15 @@ def append(
     graph.output.extend(outputs)
     if not any(o.domain in ("", "ai.onnx") for o in result.opset_import):
         result.opset_import.add(domain="", version=op.opset)
-    types = inferred(result, "the converted model")
     shown = {o.name for o in outputs}
-    for node in nodes:
-        for y in node.outputs:
-            if y.name and y.name not in shown and y.name in types:
-                graph.value_info.add(name=y.name).type.CopyFrom(types[y.name])
+    added = [y for node in nodes for y in node.outputs if y.name and y.name not in shown]
+    for y in added:
+        if y.shape is not None and y.dtype is not None and y.name:
+            graph.value_info.append(info(y.name, y.dtype, [d if isinstance(d, int) else d.value for d in y.shape]))
+    types = inferred(result, "the converted model")
+    for y in added:
+        if y.shape is None and y.name in types:
+            graph.value_info.add(name=y.name).type.CopyFrom(types[y.name])
     for output in graph.output[len(proto.graph.output) :]:
         if not output.type.tensor_type.HasField("shape") and output.name in types:
             output.type.CopyFrom(types[output.name])

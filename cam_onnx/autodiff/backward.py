@@ -164,6 +164,7 @@ def backward(
             total = total + part
         if len(parts) > 1 or total.name.startswith(op.scope + "/"):
             op.rename(total, f"grad/{value.name}")
+        op.shaped_as(total, value)
         pending[value] = [total]
         return total
 

@@ -74,6 +74,11 @@ class Emitter:
             val.value.name = self.fresh(name)
         return val
 
+    def shaped_as(self, val: Val, value: ir.Value) -> None:
+        """Note that an emitted value has the shape of `value`: what a runtime infers may stop short of it."""
+        if not val.primal and val.value.producer() is not None and val.value.shape is None:
+            val.value.shape = value.shape
+
     # -- values -----------------------------------------------------------------------------------------------------
 
     def primal(self, value: ir.Value) -> Val:
@@ -176,6 +181,10 @@ class Emitter:
             if dtype is not None:
                 value.type = ir.TensorType(dtype)
         results = tuple(Val(self, value) for value in node.outputs)
+        given = [v for v in vals if v is not None]
+        for result in results:
+            result.constant = op_type in _SIZES or all(v.constant for v in given)
+            result.finite = all(v.finite for v in given) and not _singular(op_type, given)
         if op_type == "OneHot":
             self._one_hot[node.outputs[0]] = vals[0]  # type: ignore[assignment]
         return results if count > 1 else results[0]
@@ -251,11 +260,21 @@ class Emitter:
         return rows if alpha == 1.0 else rows * alpha
 
 
+_SIZES = {"Shape", "Size"}
+
 _FIXED = {
     "tensor(bool)": ir.DataType.BOOL,
     "tensor(int64)": ir.DataType.INT64,
     "tensor(float)": ir.DataType.FLOAT,
 }
+
+
+def _singular(op_type: str, operands: Sequence[Val]) -> bool:
+    """Whether finite operands may give infinity. Weights and sizes do not: the forward pass lives with them."""
+    if op_type == "Pow":
+        exponent = operands[1].known
+        return exponent is None or bool((exponent < 0).any())
+    return op_type in ("Div", "Log", "Reciprocal") and not operands[-1].constant
 
 
 def _formal(schema: onnx.defs.OpSchema, index: int) -> onnx.defs.OpSchema.FormalParameter:

@@ -44,12 +44,17 @@ class Val:
         The content, where it is known at conversion.
     dims : list of int, str or None
         Primals only.
+    constant : bool
+        Made of weights and sizes alone.
+    finite : bool
+        Not infinite where the forward values are finite: no division or power of a value lies in it.
     """
 
-    __slots__ = ("known", "op", "primal", "value")
+    __slots__ = ("constant", "finite", "known", "op", "primal", "value")
 
     def __init__(self, op: Emitter, value: ir.Value, known: np.ndarray | None = None, primal: bool = False) -> None:
         self.op, self.value, self.known, self.primal = op, value, known, primal
+        self.constant, self.finite = known is not None or value.is_initializer(), True
 
     @property
     def name(self) -> str:

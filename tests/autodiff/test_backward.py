@@ -250,3 +250,25 @@ def test_a_gradient_can_be_differentiated_again():
     feeds = {"x": X, "cotangent/y": ONE, "cotangent/grad/x": ONE}
     [grad] = run(twice, feeds, [twice.graph.output[-1].name])
     np.testing.assert_allclose(grad, 6 * X, rtol=1e-6)
+
+
+@pytest.mark.parametrize("behind", ["Pow(r, p)", "Div(one, r)", "Log(r)"])
+def test_a_mask_stops_an_infinite_cotangent(behind):
+    """At 0 these have an infinite slope, and the Relu in front of them has slope 0 there: 0, not 0 * infinity."""
+    signature = "(float[1,3] x, float[1] p, float[1,3] one) => (float[1,3] y)"
+    model = model_of(signature, f"r = Relu(x)  y = {behind}")
+    feeds = {"x": X, "p": np.array([0.3], np.float32), "one": ONE}
+    [grad] = gradients(model, ["x"], ["y"], feeds, {"y": ONE})
+    assert np.isfinite(grad).all()
+    assert grad[0, 1] == 0
+    assert (grad[0, [0, 2]] != 0).all()
+
+
+def test_cotangents_are_annotated_with_the_shapes_of_their_primals():
+    """What a runtime infers behind an Expand is unknown sizes; it plans memory and layouts by these."""
+    model = model_of("(float[N,2,H,W] x) => (float[N,2,1,1] y)", "a = Relu(x)  b = Mul(a, a)  y = GlobalAveragePool(b)")
+    added = autodiff.gradient(model, ["x"], ["y"])
+    shapes = {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in added.graph.value_info
+    }
+    assert shapes["grad/a"] == shapes["grad/b"] == ["N", 2, "H", "W"]

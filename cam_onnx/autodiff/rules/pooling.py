@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.rules.elementwise import where
 from cam_onnx.autodiff.rules.layout import WHOLE, pad_or_cut
 from cam_onnx.autodiff.rules.windows import Windows
 from cam_onnx.autodiff.table import defvjp
@@ -127,9 +128,8 @@ def max_pool(
     grid = pad_or_cut(op, x, edges, value=LOWEST)
     rest, shares = g, {}
     for tap, seen in read_taps(op, grid, x, windows).items():
-        hit = op.Equal(seen, y)  # ties: the first position takes all
-        shares[tap] = op.Where(hit, rest, 0.0)  # a product would be 8 % cheaper, but 0 * infinity is NaN
-        rest = op.Where(hit, 0.0, rest)
+        shares[tap] = where(op, op.Equal(seen, y), rest)  # ties: the first position takes all
+        rest = rest - shares[tap]
     return pad_or_cut(op, fold(op, shares, size, windows), -edges)
 
 
