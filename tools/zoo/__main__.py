@@ -19,6 +19,7 @@ from tools.zoo.apart import apart
 from tools.zoo.networks import NETWORKS
 from tools.zoo.page import agrees, page
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # its thread hangs forked children
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's threads would spin beside the runtime's
 ROOT = Path(__file__).parent.parent.parent
 KEPT, PAGE = ROOT / "build" / "zoo", ROOT / "docs" / "zoo.md"

@@ -219,7 +219,7 @@ def _form(node: onnx.NodeProto) -> tuple[Any, ...]:
     return (node.domain, node.op_type, tuple(node.input), attributes)
 
 
-def _cost(proto: onnx.ModelProto, converted: onnx.ModelProto, x: Array, seed: Array, rounds: int = 9) -> float:
+def _cost(proto: onnx.ModelProto, converted: onnx.ModelProto, x: Array, seed: Array, rounds: int = 5) -> float:
     """Return the converted model's time over the plain one's at batch 1: the median of pairs."""
     plain, ours = _session(proto), _session(converted)
     names = [i.name for i in ours.get_inputs()]
