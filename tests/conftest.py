@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 import cam_onnx
 from cam_onnx.autodiff.model import load
 from cam_onnx.graph.locate import candidates, find_score
 from tests.running import CAT, MODEL, SETTINGS
+
+settings.register_profile("nightly", max_examples=3000, deadline=None)
 
 
 @pytest.fixture(scope="session")
