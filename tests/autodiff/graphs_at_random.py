@@ -28,8 +28,8 @@ class Pool:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
-    def pick(self, fits: Callable[[Shape], bool] = lambda shape: True) -> tuple[str, Shape] | None:
-        """Draw a value, the latest ones more often."""
+    def pick(self, fits: Callable[[Shape], bool] = lambda shape: True) -> Any:
+        """Draw (name, shape) of a value that fits, the latest ones more often; None if none does."""
         names = [name for name, shape in self.values.items() if fits(shape)]
         if not names:
             return None
@@ -83,7 +83,7 @@ def quotient(p: Pool) -> None:
     p.add("Div", [other, below], broadcast(left, shape))
 
 
-def broadcast(a: Shape, b: Shape) -> Shape | None:
+def broadcast(a: Shape, b: Shape) -> Any:
     try:
         return np.broadcast_shapes(a, b)
     except ValueError:
@@ -199,7 +199,6 @@ def choose(p: Pool) -> None:
     a, left = p.pick()
     b, right = p.pick(lambda s: broadcast(left, s) is not None)
     shape = broadcast(left, right)
-    assert shape is not None
     condition = np.random.default_rng(p.draw(st.integers(0, 99))).random(shape) < 0.5
     p.add("Where", [p.weight(condition), a, b], shape)
 
