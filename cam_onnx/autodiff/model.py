@@ -17,6 +17,7 @@ import onnx.version_converter
 import onnx_ir as ir
 
 from cam_onnx import wire
+from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
@@ -63,10 +64,12 @@ class Model:
         self.opset = next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
         self.graph = view(self)
         self.values = {value.name: value for value in (*_values(self.graph), *self.sparse)}
+        self.bodies = Bodies(self.proto, self.opset, _names(self.proto), inferred)
+        self.graph.meta["bodies"] = self.bodies
 
     def names(self) -> set[str]:
-        """Return every name of a value or node in the model."""
-        return {n for n in self.values if n} | {node.name for node in self.graph if node.name}
+        """Return every name of a value or node in the model, its functions, and the bodies that were written out."""
+        return self.bodies.taken | {n for n in self.values if n}
 
     def raise_to(self, opset: int) -> Model:
         """Return the model raised to `opset` by onnx's version converter.
@@ -263,6 +266,29 @@ def view(model: Model) -> ir.Graph:
         if node.op_type in _KEEP and x is not None and x.shape is None and node.outputs[0].shape is not None:
             x.shape = node.outputs[0].shape.copy()
     return graph
+
+
+def _names(proto: onnx.ModelProto) -> set[str]:
+    """Return every name of a value or node, inside subgraphs and functions too: an added one must not hide it."""
+    found: set[str] = set()
+    parts: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, onnx.GraphProto):
+            for values in (part.input, part.output, part.initializer):
+                found.update(value.name for value in values)
+        else:
+            found.update(part.input, part.output)
+        for node in part.node:
+            found.add(node.name)
+            found.update(node.input)
+            found.update(node.output)
+            for attribute in node.attribute:
+                parts.extend(attribute.graphs)
+                if attribute.HasField("g"):
+                    parts.append(attribute.g)
+    found.discard("")
+    return found
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

@@ -5,6 +5,7 @@ To add an operator: one entry in its family's file, one row in ``tests/autodiff/
 
 from cam_onnx.autodiff.rules import (
     arithmetic,
+    control_flow,
     convolution,
     elementwise,
     indexing,
@@ -18,6 +19,7 @@ from cam_onnx.autodiff.rules import (
 
 __all__ = [
     "arithmetic",
+    "control_flow",
     "convolution",
     "elementwise",
     "indexing",
