@@ -40,6 +40,7 @@ class Again:
         self.nodes: list[ir.Node] = []
         self.constants: dict[Any, Val] = {} if within is None else within.constants
         self._again: set[ir.Node] = set()
+        self._emitted: set[ir.Node] = set()
         self._same: dict[ir.Value, ir.Value] = {}
         self._aliased: set[ir.Value] = set()
         self._constant: set[ir.Value] = set() if within is None else within._constant
@@ -53,7 +54,7 @@ class Again:
 
         Values in `same` are known by another name, and are not computed again.
         """
-        self._again.update(nodes)
+        self._again.update(node for node in nodes if node not in self._emitted)
         self._same.update(same)
 
     def resolve(self, value: ir.Value, named: bool = False) -> ir.Value:
@@ -113,5 +114,6 @@ class Again:
             for x in read:
                 self.resolve(x, named=True)
             self._again.discard(top)
+            self._emitted.add(top)
             self.nodes.append(top)
             stack.pop()

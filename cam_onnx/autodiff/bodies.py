@@ -24,6 +24,9 @@ from cam_onnx.errors import shown
 __all__ = ["Bodies", "Body"]
 
 
+DEEP = 6  # Loops within Loops: further in, shapes that inference leaves open stay open
+
+
 class Bodies(Writer):
     """The bodies of one model's nodes; each is written out once.
 
@@ -38,6 +41,8 @@ class Bodies(Writer):
         self.faults: dict[ir.Node, str] = {}
         self._done: dict[ir.Node, Body | None] = {}
         self._subgraphs: dict[ir.Node, list[Body]] = {}
+        self._tried: set[str] = set()
+        self._depth = 0
 
     def function(self, node: ir.Node) -> Body | None:
         """Return the body of a call: of a function of the model, or the standard's own definition of an operator."""
@@ -77,8 +82,9 @@ class Bodies(Writer):
     def _function(self, node: ir.Node) -> Body | None:
         proto = self.functions.get(key(node.domain, node.op_type, node.overload or ""))
         where = "body"
+        attributes: dict[str, onnx.AttributeProto] = {}
         if proto is None:
-            proto = self._standard(node)
+            proto, attributes = self._standard(node)
             if proto is None:
                 return None
         else:
@@ -86,7 +92,7 @@ class Bodies(Writer):
         call = ir.serde.serialize_node(node)
         bound = dict(zip(proto.input, call.input, strict=False))
         names = {formal: bound.get(formal, "") for formal in proto.input}
-        attributes: dict[str, onnx.AttributeProto] = {a.name: a for a in proto.attribute_proto}
+        attributes |= {a.name: a for a in proto.attribute_proto}
         attributes |= {a.name: a for a in call.attribute}
         nodes = [with_attributes(n, attributes) for n in proto.node]
         outputs = list(proto.output)[: len(call.output)]
@@ -101,13 +107,16 @@ class Bodies(Writer):
         self._tie(node, body)
         return body
 
-    def _standard(self, node: ir.Node) -> onnx.FunctionProto | None:
-        """Return the definition that the standard itself gives of an operator, at the model's opset or below."""
+    def _standard(self, node: ir.Node) -> tuple[onnx.FunctionProto | None, dict[str, onnx.AttributeProto]]:
+        """Return the definition that the standard itself gives of an operator, and the defaults of its attributes.
+
+        At the model's opset, or the newest below at which the standard gives one.
+        """
         if node.domain not in ("", "ai.onnx"):
-            return None
+            return None, {}
         schema: Any = spelling.schema(node.op_type, self.opset)  # the stubs lack its functions
         if schema is None:
-            return None
+            return None, {}
         if schema.has_function:
             known = [v for v in schema.function_opset_versions if v <= self.opset]
             data = schema.get_function_with_opset_version(max(known)) if known else None
@@ -117,12 +126,39 @@ class Bodies(Writer):
             call = ir.serde.serialize_node(node).SerializeToString()
             data = schema.get_context_dependent_function_with_opset_version(max(known), call, types) if known else None
         else:
-            return None
+            return None, {}
         if not data:
-            return None
+            return None, {}
         proto = onnx.FunctionProto()
         proto.ParseFromString(data)
-        return proto
+        given = {name: a.default_value for name, a in schema.attributes.items()}
+        return proto, {name: a for name, a in given.items() if a.type != onnx.AttributeProto.UNDEFINED}
+
+    def told(self, graph: ir.Graph) -> dict[str, onnx.TypeProto]:
+        """Return the types of what Loops give: inference leaves their shapes open, since iterations may change them."""
+        found: dict[str, onnx.TypeProto] = {}
+        if self._depth >= DEEP:
+            return found
+        self._depth += 1
+        for node in graph:
+            if node.op_type != "Loop" or node.domain not in ("", "ai.onnx"):
+                continue
+            open_ = [i for i, y in enumerate(node.outputs) if y.name and y.shape is None]
+            known = [node.outputs[i].name for i in open_ if node.outputs[i].name in self._tried]
+            if not open_ or known or any(x is not None and x.shape is None for x in node.inputs[2:]):
+                continue
+            [body] = self.subgraphs(node)
+            del self._subgraphs[node]
+            states = len(node.inputs) - 2
+            for i in open_:
+                y, inner = node.outputs[i], body.outputs[1 + i] if i >= states else body.inputs[2 + i]
+                self._tried.add(y.name or "")
+                if inner.shape is not None and inner.dtype is not None:
+                    dims = [d if isinstance(d, int) else d.value for d in inner.shape]
+                    shape = dims if i < states else [None, *dims]
+                    found[y.name or ""] = onnx.helper.make_tensor_type_proto(int(inner.dtype), shape)
+        self._depth -= 1
+        return found
 
     def _subgraph(self, node: ir.Node, name: str, graph: ir.Graph) -> Body:
         proto = ir.serde.serialize_graph(graph)

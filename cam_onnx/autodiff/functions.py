@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 
 import onnx
 
-__all__ = ["Key", "calls", "domain_of", "key", "reachable", "with_attributes"]
+from cam_onnx.autodiff.raising import respelled
+
+__all__ = ["Key", "all_names", "calls", "domain_of", "key", "raised", "reachable", "with_attributes"]
 
 Key = tuple[str, str, str]  # domain, operator, overload
 
@@ -63,3 +65,56 @@ def key(domain: str, name: str, overload: str) -> Key:
 
 def domain_of(name: str) -> str:
     return "" if name == "ai.onnx" else name
+
+
+def all_names(proto: onnx.ModelProto) -> set[str]:
+    """Return every name of a value or node, inside subgraphs and functions too: an added one must not hide it."""
+    found: set[str] = set()
+    parts: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, onnx.GraphProto):
+            for values in (part.input, part.output, part.initializer):
+                found.update(value.name for value in values)
+        else:
+            found.update(part.input, part.output)
+        for node in part.node:
+            found.add(node.name)
+            found.update(node.input)
+            found.update(node.output)
+            for attribute in node.attribute:
+                parts.extend(attribute.graphs)
+                if attribute.HasField("g"):
+                    parts.append(attribute.g)
+    found.discard("")
+    return found
+
+
+def raised(proto: onnx.ModelProto, opset: int, taken: set[str]) -> list[onnx.FunctionProto]:
+    """Return a model's functions at another opset.
+
+    Raises
+    ------
+    Unraisable
+    """
+
+    def fresh(name: str) -> str:
+        count, unique = 1, f"{name}_raised"
+        while unique in taken:
+            count += 1
+            unique = f"{name}_raised_{count}"
+        taken.add(unique)
+        return unique
+
+    found = []
+    for function in proto.functions:
+        copy = onnx.FunctionProto()
+        copy.CopyFrom(function)
+        for entry in copy.opset_import:
+            if domain_of(entry.domain) == "" and entry.version < opset:
+                nodes = respelled(function.node, entry.version, opset, fresh)
+                del copy.node[:]
+                copy.node.extend(nodes)
+                entry.version = opset
+        found.append(copy)
+    return found

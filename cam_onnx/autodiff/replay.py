@@ -84,7 +84,7 @@ class Replay(Emitter):
         source = self._other.get(value, value)
         if source is not value:
             played = self._named(Val(self, self.resolve(source)), value) if named else self.resolve(source)
-        elif self._fixed(value):
+        elif self.fixed(value.producer()):
             assert self.within is not None
             self.within.adopt(self._makers(value), {})
             played = self.within.resolve(value, True)
@@ -118,9 +118,8 @@ class Replay(Emitter):
                 stack += [x.producer() for x in reads(node)]
         return list(found)
 
-    def _fixed(self, value: ir.Value) -> bool:
-        """Whether a value is the same in every iteration: it depends on nothing of the body's inputs."""
-        start = value.producer()
+    def fixed(self, start: ir.Node | None) -> bool:
+        """Whether what a node gives is the same in every iteration: it depends on nothing of the body's inputs."""
         if start is None:
             return False
         stack = [start]
@@ -253,7 +252,9 @@ class Backwards:
         if not records:
             return None
         again = Emitter(op.opset, within=op)
-        again.adopt(self.replay.inner, self.replay._other)
+        fixed = [node for node in self.replay.inner if self.replay.fixed(node)]
+        op.adopt(fixed, {})
+        again.adopt([node for node in self.replay.inner if node not in set(fixed)], self.replay._other)
         ends = {x: o for o, x in self.region.carried.items()}
         kept: list[ir.Value] = []
         for value in (*extra, *records):

@@ -126,23 +126,13 @@ class Writer:
         return body
 
     def _read(self, where: str, model: onnx.ModelProto, outside: Mapping[str, ir.Value], count: int) -> Body:
-        try:
-            types = self._infer(model, where)
-        except InvalidModel:  # a body that does not fit its call still runs where it is not on the way
-            types = {}
         names = [o.name for o in model.graph.output]
-        del model.graph.output[:]
-        self._own_symbols(model.graph, types)
-        graph = ir.from_proto(model).graph
+        graph = self._typed(where, model)
+        while told := self.told(graph):
+            model.graph.value_info.extend(onnx.ValueInfoProto(name=name, type=t) for name, t in told.items())
+            graph = self._typed(where, model)
         inputs = list(graph.inputs)[:count]
-        values = [*graph.inputs, *graph.initializers.values(), *(y for n in graph for y in n.outputs)]
-        by_name = {v.name: v for v in values}
-        for value in values:
-            found = types.get(value.name or "")
-            if found is not None and found.WhichOneof("value"):
-                value.type = ir.serde.deserialize_type_proto_for_type(found) or value.type
-                shape = ir.serde.deserialize_type_proto_for_shape(found)
-                value.shape = shape if shape is not None else value.shape
+        by_name = {v.name: v for v in (*inputs, *graph.inputs, *graph.initializers.values(), *_given(graph))}
         for name, value in outside.items():
             if name in by_name:
                 by_name[name].replace_all_uses_with(value)
@@ -161,6 +151,28 @@ class Writer:
         graph.remove(list(graph))
         body.outputs = [by_name[name] for name in names]
         return body
+
+    def told(self, graph: ir.Graph) -> dict[str, onnx.TypeProto]:
+        """Return types that the bodies of a graph's nodes tell, where inference left them open."""
+        return {}
+
+    def _typed(self, where: str, model: onnx.ModelProto) -> ir.Graph:
+        try:
+            types = self._infer(model, where)
+        except InvalidModel:  # a body that does not fit its call still runs where it is not on the way
+            types = {}
+        self._own_symbols(model.graph, types)
+        bare = onnx.ModelProto()
+        bare.CopyFrom(model)
+        del bare.graph.output[:]
+        graph = ir.from_proto(bare).graph
+        for value in (*graph.inputs, *graph.initializers.values(), *_given(graph)):
+            found = types.get(value.name or "")
+            if found is not None and found.WhichOneof("value"):
+                value.type = ir.serde.deserialize_type_proto_for_type(found) or value.type
+                shape = ir.serde.deserialize_type_proto_for_shape(found)
+                value.shape = shape if shape is not None else value.shape
+        return graph
 
     def _own_symbols(self, graph: onnx.GraphProto, types: Mapping[str, onnx.TypeProto]) -> None:
         """Make the names of sizes that inference invented here different from those that it invented elsewhere."""
@@ -216,6 +228,10 @@ class Writer:
         graph.node.extend(nodes)
         for output in graph.output:
             output.name = names.get(output.name, output.name)
+
+
+def _given(graph: ir.Graph) -> list[ir.Value]:
+    return [y for node in graph for y in node.outputs]
 
 
 def _constant_of(node: ir.Node) -> ir.TensorProtocol | None:

@@ -13,6 +13,7 @@ from cam_onnx.autodiff.rules import (
     linear,
     normalization,
     pooling,
+    recurrent,
     reduction,
     resize,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "linear",
     "normalization",
     "pooling",
+    "recurrent",
     "reduction",
     "resize",
 ]
