@@ -77,9 +77,10 @@ def backward(
                 for x, part in _flow(op, table, node, gs, path):
                     pending[x].append(part)
         elif any(g is not None for g in gs):
+            read: dict[tuple[str, ...], Any] = {}
             for index, source in enumerate(node.inputs):
                 if source is not None and source in path.values:
-                    cotangent = _apply(op, table, node, index, gs)
+                    cotangent = _apply(op, table, node, index, gs, read)
                     if cotangent is not None:
                         pending[source].append(cotangent)
     return {value: total for value in wrt if (total := settle(value)) is not None}
@@ -100,16 +101,24 @@ def _flow(op: Emitter, table: Table, node: ir.Node, gs: list[Val | None], path: 
     return [(x, part) for x, part in found if x in path.values]
 
 
-def _apply(op: Emitter, table: Table, node: ir.Node, index: int, gs: list[Val | None]) -> Val | None:
-    """Call one vjp; type and shape of the result are made the input's."""
+def _apply(
+    op: Emitter,
+    table: Table,
+    node: ir.Node,
+    index: int,
+    gs: list[Val | None],
+    read: dict[tuple[str, ...], Any],
+) -> Val | None:
+    """Call one vjp; type and shape of the result are made the input's. `read`: what other inputs' vjps were given."""
     rule = table.find(node.op_type, op.opset, node.domain)
     assert rule is not None
     entry, x = rule.entry(index), node.inputs[index]
     if not isinstance(entry, Vjp) or x is None:
         return None
     op.scope = f"grad/{x.name}"
-    primals, attributes = arguments(op, node, entry.parameters)
-    ys = [op.primal(y) for y in node.outputs]
+    if entry.parameters not in read:
+        read[entry.parameters] = (*arguments(op, node, entry.parameters), [op.primal(y) for y in node.outputs])
+    primals, attributes, ys = read[entry.parameters]
     g: Any = gs[0]
     y: Any = ys[0]
     if rule.several:

@@ -8,7 +8,7 @@ import onnx
 
 from cam_onnx.autodiff.raising import respelled
 
-__all__ = ["Key", "all_names", "calls", "domain_of", "key", "raised", "reachable", "with_attributes"]
+__all__ = ["Key", "all_names", "calls", "domain_of", "inside", "key", "raised", "reachable", "with_attributes"]
 
 Key = tuple[str, str, str]  # domain, operator, overload
 
@@ -118,3 +118,18 @@ def raised(proto: onnx.ModelProto, opset: int, taken: set[str]) -> list[onnx.Fun
                 entry.version = opset
         found.append(copy)
     return found
+
+
+def inside(proto: onnx.ModelProto, name: str) -> str:
+    """Return in which function or subgraph a value or node called `name` lies, or ""."""
+    parts = [(f"function {function.name!r}", function.node) for function in proto.functions]
+    parts.append(("", proto.graph.node))
+    while parts:
+        where, nodes = parts.pop()
+        for node in nodes:
+            if where and (name == node.name or name in node.output):
+                return where
+            for attribute in node.attribute:
+                for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                    parts.append((f"{attribute.name} of {node.op_type} {node.name or node.output[0]!r}", graph.node))
+    return ""
