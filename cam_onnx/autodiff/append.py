@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import inferred
+from cam_onnx.autodiff.subgraphs import needed, reads
 from cam_onnx.autodiff.val import Val
 
-__all__ = ["append", "info"]
+__all__ = ["append", "info", "needed"]
 
 
 def append(
@@ -29,9 +30,9 @@ def append(
     result.CopyFrom(proto)
     graph = result.graph
     nodes = needed(op.nodes, {o.name for o in outputs})
-    reads = {x.name for node in nodes for x in node.inputs if x is not None}
+    read = {x.name for node in nodes for x in reads(node)}
     graph.node.extend(ir.serde.serialize_node(node) for node in nodes)
-    constants = [c for c in op.constants.values() if c.name in reads]
+    constants = [c for c in op.constants.values() if c.name in read]
     graph.initializer.extend(_tensor(c) for c in constants)
     graph.initializer.extend(initializers)
     graph.input.extend(inputs)
@@ -53,16 +54,6 @@ def append(
     return result
 
 
-def needed(nodes: Sequence[ir.Node], names: set[str]) -> list[ir.Node]:
-    """Return the nodes, in order, that the values called `names` depend on."""
-    wanted, kept = set(names), []
-    for node in reversed(nodes):
-        if any(y.name in wanted for y in node.outputs):
-            kept.append(node)
-            wanted.update(x.name for x in node.inputs if x is not None and x.name)
-    return kept[::-1]
-
-
 def info(name: str, dtype: ir.DataType, dims: Iterable[int | str | None] | None = None) -> onnx.ValueInfoProto:
     """Return the type of an added input or output; without `dims` its shape is inferred."""
     value = onnx.ValueInfoProto(name=name)
@@ -81,5 +72,10 @@ def info(name: str, dtype: ir.DataType, dims: Iterable[int | str | None] | None 
 
 
 def _tensor(constant: Val) -> onnx.TensorProto:
+    if constant.primal:  # of a body: as it is there
+        assert constant.value.const_value is not None
+        tensor = ir.serde.serialize_tensor(constant.value.const_value)
+        tensor.name = constant.name
+        return tensor
     assert constant.known is not None
     return onnx.numpy_helper.from_array(constant.known, constant.name)

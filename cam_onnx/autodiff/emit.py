@@ -10,7 +10,7 @@ Three things happen here so that no rule has to think of them:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,14 @@ import onnx.defs
 import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
+from cam_onnx.autodiff.again import Again
 from cam_onnx.autodiff.fold import FEW, FOLD, LARGEST
 from cam_onnx.autodiff.val import FLOATS, Operand, Val
 
 __all__ = ["Emitter"]
 
 
-class Emitter:
+class Emitter(Again):
     """Appends nodes behind a graph, in memory; `cam_onnx.autodiff.append` writes them into a file.
 
     Parameters
@@ -33,15 +34,16 @@ class Emitter:
         Of ai.onnx in the model: every node is spelled for it, or `spelling.NeedsOpset` is raised.
     taken : iterable of str
         Names that exist in the model.
+    within : Emitter, optional
+        The emitter of the graph around, if nodes are for a subgraph: names and constants are shared with it.
     """
 
-    def __init__(self, opset: int, taken: Iterable[str]) -> None:
+    def __init__(self, opset: int, taken: Iterable[str] = (), within: Emitter | None = None) -> None:
+        super().__init__(within)
         self.opset = opset
-        self.nodes: list[ir.Node] = []
-        self.constants: dict[Any, Val] = {}
-        self.scope = "grad"
-        self._taken = set(taken)
-        self._last: dict[str, int] = {}
+        self.scope: str = "grad" if within is None else within.scope
+        self._taken: set[str] = set(taken) if within is None else within._taken
+        self._last: dict[str, int] = {} if within is None else within._last
         self._seen: dict[Any, Any] = {}
         self._one_hot: dict[ir.Value, Val] = {}
 
@@ -57,11 +59,15 @@ class Emitter:
         self._last[name] = count
         return unique
 
+    def names(self) -> set[str]:
+        """Return every name that is taken."""
+        return set(self._taken)
+
     def output(self, val: Val, name: str) -> Val:
         """Return `val` under a name of its own, as an output needs it: an Identity, at most a copy."""
         if val.name == name:
             return val
-        node = ir.node("Identity", [val.value], name=self.fresh(f"{name}/Identity"))
+        node = ir.node("Identity", [self.resolve(val.value)], name=self.fresh(f"{name}/Identity"))
         node.outputs[0].name = self.fresh(name)
         if val.value.dtype is not None:
             node.outputs[0].type = ir.TensorType(val.value.dtype)
@@ -100,13 +106,15 @@ class Emitter:
     def constant(self, content: Any, dtype: ir.DataType | None = None) -> Val:
         """Return a shared constant; Python ints become int64, floats `dtype` or float32."""
         array = content if isinstance(content, np.ndarray) else _array(content, dtype)
-        key = (array.dtype.str, array.shape, array.tobytes())
+        key = (array.dtype.name, array.shape, array.tobytes())
         if key not in self.constants:
             text = str(array.tolist()).replace(" ", "") if array.size <= 8 else f"[{'x'.join(map(str, array.shape))}]"
             value = ir.Value(name=self.fresh(f"grad/constant/{array.dtype}:{text}"), const_value=ir.tensor(array))
             value.type, value.shape = ir.TensorType(ir.DataType.from_numpy(array.dtype)), ir.Shape(array.shape)
             self.constants[key] = Val(self, value, array)
-        return self.constants[key]
+            self._constant.add(value)
+        found = self.constants[key]
+        return found if found.op is self else Val(self, found.value, found.known)
 
     def shape(self, x: Val, start: int = 0, end: int | None = None) -> Val:
         """Return the dimensions `start` to `end` of a primal as int64, folded where they are static."""
@@ -132,6 +140,26 @@ class Emitter:
         if not onnx.defs.has(op_type):  # a typo is an error, not an operator
             raise AttributeError(f"ai.onnx has no operator {op_type!r}")
         return lambda *inputs, **attributes: self._emit(op_type, inputs, attributes)
+
+    def add(
+        self,
+        op_type: str,
+        inputs: Sequence[Val | None],
+        graphs: Mapping[str, ir.GraphView],
+        outputs: Any,
+        **attributes: Any,
+    ) -> tuple[Val, ...]:
+        """Append a node with subgraphs; `outputs` are the types of what it gives."""
+        spelling.write(op_type, len(inputs), [*graphs, *attributes], self.opset)
+        reads_ = [None if v is None else self.resolve(v.value) for v in inputs]
+        own = [ir.Attr(name, ir.AttributeType.GRAPH, graph) for name, graph in graphs.items()]
+        own += ir.convenience.convert_attributes(attributes)
+        node = ir.Node("", op_type, reads_, own, num_outputs=len(outputs), name=self.fresh(f"{self.scope}/{op_type}"))
+        self.nodes.append(node)
+        for value, dtype in zip(node.outputs, outputs, strict=True):
+            value.name = self.fresh(f"{node.name}/output")
+            value.type = None if dtype is None else ir.TensorType(dtype)
+        return tuple(Val(self, value) for value in node.outputs)
 
     def _emit(self, op_type: str, inputs: Sequence[Operand], attributes: dict[str, Any]) -> Any:
         count = attributes.pop("outputs", 1)
@@ -208,7 +236,7 @@ class Emitter:
         own = val.value.dtype
         if val.primal and own in FLOATS and own != ir.DataType.FLOAT and op_type not in ("Shape", "Size", "Cast"):
             return self.Cast(val, to=ir.DataType.FLOAT).value
-        return val.value
+        return self.resolve(val.value)
 
     def _output_types(
         self, newest: onnx.defs.OpSchema, vals: list[Val | None], attributes: dict[str, Any], count: int

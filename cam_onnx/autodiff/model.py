@@ -17,7 +17,10 @@ import onnx.version_converter
 import onnx_ir as ir
 
 from cam_onnx import wire
+from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
+from cam_onnx.autodiff.functions import all_names, raised
+from cam_onnx.autodiff.raising import Unraisable
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
 from cam_onnx.external import External
@@ -63,10 +66,16 @@ class Model:
         self.opset = next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
         self.graph = view(self)
         self.values = {value.name: value for value in (*_values(self.graph), *self.sparse)}
+        self.bodies = Bodies(self.proto, self.opset, all_names(self.proto), inferred)
+        self.graph.meta["bodies"] = self.bodies
+        hints: dict[str, onnx.TypeProto] = {}
+        while told := self.bodies.told(self.graph):
+            hints |= told
+            _retype([*_values(self.graph), *self.sparse], inferred(self.proto, self.name, hints))
 
     def names(self) -> set[str]:
-        """Return every name of a value or node in the model."""
-        return {n for n in self.values if n} | {node.name for node in self.graph if node.name}
+        """Return every name of a value or node in the model, its functions, and the bodies that were written out."""
+        return self.bodies.taken | {n for n in self.values if n}
 
     def raise_to(self, opset: int) -> Model:
         """Return the model raised to `opset` by onnx's version converter.
@@ -84,21 +93,28 @@ class Model:
             _without_initializer_inputs(proto)
             proto.ir_version = 4
         try:
-            raised = onnx.version_converter.convert_version(proto, opset)
+            converted = onnx.version_converter.convert_version(proto, opset)
         except Exception as error:  # the converter raises RuntimeError, ConvertError, ...
             reason = _reason(error)
             raise UnsupportedOpset(
                 f"{self.name}: opset {self.opset} must be raised to {opset}, and onnx's version converter cannot"
                 f"{_blamed(proto, opset, reason, self.name)} ({reason}): export it again at opset {opset} or newer"
             ) from error
-        _keep_old_resize(self.proto, raised)
-        del raised.metadata_props[:]
-        raised.metadata_props.extend(self.proto.metadata_props)
-        raised.ir_version = max(proto.ir_version, raised.ir_version, 4)
+        try:
+            converted.functions.extend(raised(self.proto, opset, self.names()))  # the converter drops functions
+        except Unraisable as error:
+            raise UnsupportedOpset(
+                f"{self.name}: opset {self.opset} must be raised to {opset}, and {error}: export it again at opset "
+                f"{opset} or newer"
+            ) from error
+        _keep_old_resize(self.proto, converted)
+        del converted.metadata_props[:]
+        converted.metadata_props.extend(self.proto.metadata_props)
+        converted.ir_version = max(proto.ir_version, converted.ir_version, 4)
         record = {**self.raised, "opset": [self.raised.get("opset", [self.opset])[0], opset]}
-        if self.proto.ir_version != raised.ir_version:
-            record["ir_version"] = [self.raised.get("ir_version", [self.proto.ir_version])[0], raised.ir_version]
-        return Model(raised, self.folder, self.name, self.source, record, self.external)
+        if self.proto.ir_version != converted.ir_version:
+            record["ir_version"] = [self.raised.get("ir_version", [self.proto.ir_version])[0], converted.ir_version]
+        return Model(converted, self.folder, self.name, self.source, record, self.external)
 
 
 def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
@@ -226,10 +242,15 @@ def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
     return bare
 
 
-def inferred(proto: onnx.ModelProto, name: str) -> dict[str, onnx.TypeProto]:
-    """Return the type of every value that onnx's shape inference finds."""
+def inferred(
+    proto: onnx.ModelProto, name: str, hints: dict[str, onnx.TypeProto] | None = None
+) -> dict[str, onnx.TypeProto]:
+    """Return the type of every value that onnx's shape inference finds; `hints` tell types of some."""
+    bare = skeleton(proto)
+    for key, hint in (hints or {}).items():
+        bare.graph.value_info.add(name=key).type.CopyFrom(hint)
     try:
-        result = onnx.shape_inference.infer_shapes(skeleton(proto), data_prop=True)
+        result = onnx.shape_inference.infer_shapes(bare, data_prop=True)
     except Exception as error:  # InferenceError, or protobuf trouble
         raise InvalidModel(f"{name}: shape inference fails: {str(error).strip().splitlines()[-1]}") from error
     graph = result.graph
@@ -248,8 +269,16 @@ def view(model: Model) -> ir.Graph:
         graph.inputs.remove(value)
     if model.folder:
         ir.external_data.set_base_dir(graph, model.folder)
-    types = inferred(model.proto, model.name)
-    for value in (*_values(graph), *model.sparse):
+    _retype([*_values(graph), *model.sparse], inferred(model.proto, model.name))
+    for node in reversed(graph):  # inference goes forwards only; these tell their input's shape too
+        x = node.inputs[0] if node.inputs else None
+        if node.op_type in _KEEP and x is not None and x.shape is None and node.outputs[0].shape is not None:
+            x.shape = node.outputs[0].shape.copy()
+    return graph
+
+
+def _retype(values: list[ir.Value], types: dict[str, onnx.TypeProto]) -> None:
+    for value in values:
         if value.name in types and types[value.name].HasField("tensor_type"):
             found = ir.serde.deserialize_type_proto_for_type(types[value.name])
             shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])
@@ -258,11 +287,6 @@ def view(model: Model) -> ir.Graph:
         node = value.producer()
         if node is not None and node.op_type == "Constant" and "value" in node.attributes:
             value.const_value = node.attributes["value"].as_tensor()
-    for node in reversed(graph):  # inference goes forwards only; these tell their input's shape too
-        x = node.inputs[0] if node.inputs else None
-        if node.op_type in _KEEP and x is not None and x.shape is None and node.outputs[0].shape is not None:
-            x.shape = node.outputs[0].shape.copy()
-    return graph
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

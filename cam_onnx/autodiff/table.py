@@ -21,7 +21,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-__all__ = ["RULES", "Rule", "Table", "broadcast", "defbroadcast", "defvjp", "defzero", "each", "missing", "zero"]
+__all__ = [
+    "RULES",
+    "Rule",
+    "Table",
+    "broadcast",
+    "defbroadcast",
+    "defflow",
+    "deflowering",
+    "defvjp",
+    "defzero",
+    "each",
+    "missing",
+    "zero",
+]
 
 Function = Callable[..., Any]
 
@@ -61,16 +74,31 @@ Entry = Vjp | missing | zero | None
 
 
 @dataclass(frozen=True)
+class Flow:
+    """How an operator runs its subgraphs, and its derivative as a whole.
+
+    `regions(bodies, node)` returns one `cam_onnx.autodiff.path.Region` a subgraph; `vjp(op, node, gs, inside, ...)`
+    returns pairs of a value that the node reads and its cotangent.
+    """
+
+    regions: Function
+    vjp: Function
+
+
+@dataclass(frozen=True)
 class Rule:
     """All of one operator. `before`: for models below that opset, where the operator meant something else.
 
-    `several`: the vjps take tuples of cotangents and outputs (a cotangent may be None).
+    `several`: the vjps take tuples of cotangents and outputs (a cotangent may be None). `lowering`: no derivative, but
+    the operator in terms of others. `flow`: an operator that computes by subgraphs.
     """
 
     op_type: str
     entries: tuple[Entry, ...]
     before: int | None = None
     several: bool = False
+    lowering: Function | None = None
+    flow: Flow | None = None
 
     def entry(self, index: int) -> Entry:
         """Return what is said of input `index`."""
@@ -121,11 +149,25 @@ class Table:
             The operator has a rule already.
         """
         entries = tuple(v if v is None or isinstance(v, (Vjp, missing, zero)) else Vjp(v) for v in vjps)
-        rules = self._rules.setdefault((domain, op_type), [])
-        if any(rule.before == before for rule in rules):
-            raise ValueError(f"{op_type} (before={before}) has a rule already")
-        rules.append(Rule(op_type, entries, before, several))
+        self._enter((domain, op_type), Rule(op_type, entries, before, several))
+
+    def _enter(self, key: tuple[str, str], new: Rule) -> None:
+        rules = self._rules.setdefault(key, [])
+        if any(rule.before == new.before for rule in rules):
+            raise ValueError(f"{new.op_type} (before={new.before}) has a rule already")
+        rules.append(new)
         rules.sort(key=lambda rule: rule.before or 10**9)
+
+    def deflowering(self, op_type: str, lowering: Function) -> None:
+        """Enter an operator as others: ``lowering(op, *inputs, **attributes)`` returns its outputs.
+
+        The derivative goes through what it emits; of that, what the derivative reads is in the file.
+        """
+        self._enter(("", op_type), Rule(op_type, (), lowering=lowering))
+
+    def defflow(self, op_type: str, regions: Function, vjp: Function) -> None:
+        """Enter an operator with subgraphs."""
+        self._enter(("", op_type), Rule(op_type, (), flow=Flow(regions, vjp)))
 
     def defbroadcast(self, op_type: str, *vjps: Function | Entry, **options: Any) -> None:
         """Enter an operator whose inputs broadcast: what a vjp returns is summed back to its input's shape."""
@@ -163,3 +205,4 @@ def each(function: Function, broadcast: bool = False) -> Vjp:
 
 RULES = Table()
 defvjp, defbroadcast, defzero = RULES.defvjp, RULES.defbroadcast, RULES.defzero
+deflowering, defflow = RULES.deflowering, RULES.defflow

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff.append import info
 from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.contract import Contract
 from cam_onnx.errors import LayerNotFound
 from cam_onnx.graph.locate import Place, Score, fed
@@ -77,7 +78,7 @@ def _cut(model: Model, contract: Contract) -> Head:
     constants = _constant_nodes(nodes)
     crossing: list[ir.Value] = [layer for layer in layers if layer not in given]
     for node in inside:
-        for x in _reads(node):
+        for x in reads(node):
             if x not in given and x not in crossing and not _is_constant(x, constants):
                 crossing.append(x)
     head = _extract(model, inside, crossing, [score], constants)
@@ -94,24 +95,11 @@ def _cut(model: Model, contract: Contract) -> Head:
     return Head(trunk, converted, own, tuple(v.name or "" for v in crossing), repeats, model.folder)
 
 
-def _reads(node: ir.Node) -> list[ir.Value]:
-    """Values that a node reads, also from inside its subgraphs."""
-    found = [x for x in node.inputs if x is not None]
-    for attribute in node.attributes.values():
-        graphs = [attribute.value] if attribute.type == ir.AttributeType.GRAPH else []
-        graphs = list(attribute.value) if attribute.type == ir.AttributeType.GRAPHS else graphs
-        for graph in graphs:
-            own = {y for inner in graph.all_nodes() for y in inner.outputs} | set(graph.inputs)
-            found += [x for inner in graph.all_nodes() for x in inner.inputs if x is not None and x not in own]
-            found += [x for x in graph.outputs if x not in own]
-    return found
-
-
 def _between(nodes: Sequence[ir.Node], layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
     """Nodes that depend on a layer and that the score depends on."""
     behind, reached = set(layers), []
     for node in nodes:
-        if any(x in behind for x in _reads(node)):
+        if any(x in behind for x in reads(node)):
             reached.append(node)
             behind.update(node.outputs)
     return _ancestors(reached, [score])
@@ -122,7 +110,7 @@ def _ancestors(nodes: Sequence[ir.Node], values: Iterable[ir.Value]) -> list[ir.
     for node in reversed(nodes):
         if any(y in wanted for y in node.outputs):
             found.append(node)
-            wanted.update(_reads(node))
+            wanted.update(reads(node))
     return found[::-1]
 
 
@@ -130,7 +118,7 @@ def _constant_nodes(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Node]:
     """Values that depend on no input, and the node that gives each."""
     found: dict[ir.Value, ir.Node] = {}
     for node in nodes:
-        if not node.op_type.startswith("Random") and all(_is_constant(x, found) for x in _reads(node)):
+        if not node.op_type.startswith("Random") and all(_is_constant(x, found) for x in reads(node)):
             found.update((y, node) for y in node.outputs)
     return found
 
@@ -150,11 +138,11 @@ def _extract(
     needed = set(nodes)
     stack = list(nodes)
     while stack:
-        for x in _reads(stack.pop()):
+        for x in reads(stack.pop()):
             if x in constants and constants[x] not in needed:
                 needed.add(constants[x])
                 stack.append(constants[x])
-    names = {x.name for node in needed for x in _reads(node)}
+    names = {x.name for node in needed for x in reads(node)}
     original = {tuple(node.output): node for node in model.proto.graph.node}
     part = onnx.ModelProto(ir_version=model.proto.ir_version)
     part.opset_import.extend(model.proto.opset_import)

@@ -31,7 +31,7 @@ def describe(layer: ir.Value, score: ir.Value, path: Path, axes: Axes) -> str:
         if len(users) != 1:
             return "other"
         node = users[0]
-        y = node.outputs[0]
+        y = path.chain(node.outputs[0])[-1]  # of a function: the call's
         if node.op_type in _POOLS and not pooled and not linear:
             if not _covers_space(node, value, axes):
                 return "other"

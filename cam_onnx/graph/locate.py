@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from cam_onnx.autodiff.backward import label, mark
+from cam_onnx.autodiff.functions import inside
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.autodiff.val import cotangent_type
@@ -238,6 +239,11 @@ def _named(model: Model, name: str, roles: dict[ir.Value, Roles], score: Score) 
     nodes = {node.name: node for node in model.graph if node.name}
     if value is None and name in nodes:
         value = nodes[name].outputs[0]
+    if value is None and (where := inside(model.proto, name)):
+        raise LayerNotFound(
+            f"{model.name}: {shown(name)!r} lies inside {where}, where it cannot be an output; candidates: "
+            f"{_listed([p.name for p in candidates(model, score)])}"
+        )
     if value is None or not value.name:
         known = [n for n in (*model.values, *nodes) if n]
         near = did_you_mean(name, known)

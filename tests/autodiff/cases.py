@@ -69,6 +69,13 @@ class Case:
     reads: str
     against: tuple[str, ...]
     reference: str
+    functions: str = ""
+    runtime: bool = False  # float64 in ONNX Runtime too
+
+    @property
+    def of(self) -> tuple[str, ...]:
+        """The outputs that are differentiated: the first of the node."""
+        return (self.text.split("=", 1)[0].split(",")[0].strip(),)
 
     def __str__(self) -> str:
         return f"{self.text} @{self.opset}" + (f" ({self.why})" if self.why else "")

@@ -16,7 +16,11 @@ from cam_onnx import autodiff
 from cam_onnx.autodiff.table import RULES, Table, Vjp
 from tests.autodiff.cases import Case, given
 
-_NAMES = {"float64": "double", "float32": "float", "int64": "int64", "bool": "bool"}
+_NAMES = {"float64": "double", "float32": "float", "int64": "int64", "int32": "int32", "bool": "bool"}
+
+
+def joined(values: list[np.ndarray]) -> np.ndarray:
+    return values[0] if len(values) == 1 else np.concatenate([v.ravel() for v in values])
 
 
 @dataclass
@@ -47,23 +51,24 @@ class Trial:
                 f"{_NAMES[array.dtype.name]}" + (f"[{','.join(dims)}]" if dims else "") + f" {name}"
             )  # "float": a scalar
 
-        left = self.case.text.split("=", 1)[0]
-        outputs = [name.strip() for name in left.split(",")]
         kind = "double" if "to=11" in self.case.text else _NAMES[self.dtype]
-        header = f'<ir_version: 8, opset_import: ["": {self.case.opset}]>'
+        header = f'<ir_version: 8, opset_import: ["": {self.case.opset}, "local": 1]>'
+        outputs = ", ".join(f"{kind}[] {name}" for name in self.case.of)
         text = (
-            f"{header} g ({', '.join(typed(k, v) for k, v in self.feeds.items())}) => ({kind}[] {outputs[0]}) "
-            f"{{ {self.case.text} }}"
+            f"{header} g ({', '.join(typed(k, v) for k, v in self.feeds.items())}) => ({outputs}) "
+            f"{{ {self.case.text} }} {self.case.functions}"
         )
-        model = onnx.parser.parse_model(text)
+        if self.dtype == "float64":  # types that a subgraph states
+            text = text.replace("float[", "double[")
+        model = onnx.parser.parse_model(text if self.case.functions else text.replace(', "local": 1', ""))
         for name, value in fixed.items():
             array = np.asarray(value)
             array = array.astype(self.dtype) if array.dtype.kind == "f" else array
             model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-        rank = self.run(model, self.feeds)[0].ndim
-        shape = model.graph.output[0].type.tensor_type.shape
-        shape.SetInParent()
-        shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_param=f"y{i}") for i in range(rank))
+        for output, value in zip(model.graph.output, self.run(model, self.feeds), strict=True):
+            shape = output.type.tensor_type.shape
+            shape.SetInParent()
+            shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_param=f"{output.name}{i}") for i in range(value.ndim))
         return onnx.shape_inference.infer_shapes(model)
 
     @property
@@ -76,16 +81,17 @@ class Trial:
         if self.case.against:
             return [k for k in floats if k in self.case.against]
         rule = RULES.find(self.case.op_type, self.case.opset)
-        assert rule is not None
+        if rule is None or not rule.entries:  # through a body
+            return floats
         names = list(self.model.graph.node[0].input)
         return [k for k in floats if isinstance(rule.entry(names.index(k)), Vjp)]
 
     @cached_property
     def gradient(self) -> onnx.ModelProto:
-        return autodiff.gradient(self.model, self.wrt, [self.output], self.table)
+        return autodiff.gradient(self.model, self.wrt, self.case.of, self.table)
 
     def run(self, model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        if self.dtype == "float64":
+        if self.dtype == "float64" and not self.case.runtime:
             return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -94,7 +100,8 @@ class Trial:
         return session.run(None, feeds)
 
     def forward(self, **changed: np.ndarray) -> np.ndarray:
-        return self.run(self.model, {**self.feeds, **changed})[0]
+        """Return the output; of several, all entries in a row."""
+        return joined(self.run(self.model, {**self.feeds, **changed}))
 
     def vjp(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return a random cotangent and the gradient that it gives with respect to every input."""
@@ -102,8 +109,14 @@ class Trial:
         g = np.asarray(np.random.default_rng(self.seed + 1).standard_normal(y.shape)).astype(
             "float64" if y.dtype == np.float64 else "float32"
         )
-        results = self.run(self.gradient, {**self.feeds, f"cotangent/{self.output}": g})
-        return g, dict(zip(self.wrt, results[1:], strict=True))
+        values = self.run(self.model, self.feeds)
+        parts = [g] if len(values) == 1 else np.split(g, np.cumsum([v.size for v in values])[:-1])
+        seeds = {
+            f"cotangent/{name}": np.reshape(part, v.shape)
+            for name, part, v in zip(self.case.of, parts, values, strict=True)
+        }
+        results = self.run(self.gradient, {**self.feeds, **seeds})
+        return g, dict(zip(self.wrt, results[len(values) :], strict=True))
 
     def disagreements(self) -> dict[str, str]:
         """Compare each input's gradient with the central difference along three random directions."""

@@ -12,6 +12,7 @@ from cam_onnx.autodiff.backward import label
 from cam_onnx.autodiff.table import RULES, Rule, Table, Vjp, zero
 from tests.autodiff.cases import CASES, LINEAR, Case, normal, row
 from tests.autodiff.check import Trial
+from tests.autodiff.graphs import GRAPHS, RECURRENT
 
 DIFFERENTIABLE = [rule for rule in RULES if not all(isinstance(entry, zero) for entry in rule.entries)]
 
@@ -62,6 +63,31 @@ def test_gradient_graph_passes_the_full_check_and_keeps_its_opset(case: Case):
 
 def test_every_rule_has_a_case():
     assert {rule.op_type for rule in DIFFERENTIABLE} - {case.op_type for case in CASES} == set()
+
+
+def test_every_operator_with_a_body_has_a_row():
+    """What computes by subgraphs, and what is differentiated as other operators."""
+    bodies = {rule.op_type for rule in RULES if rule.flow is not None or rule.lowering is not None}
+    assert bodies - {case.op_type for case in (*GRAPHS, *RECURRENT)} == set()
+
+
+@pytest.mark.parametrize("operator", ["If", "Loop", "Scan"])
+@pytest.mark.parametrize("change", ["scaled", "negated", "one lost"])
+def test_every_mutation_of_a_derivative_through_subgraphs_makes_a_row_fail(operator: str, change: str):
+    rule = RULES.find(operator, 17)
+    assert rule is not None
+    assert rule.flow is not None
+
+    def mutant(op, *rest):
+        pairs = rule.flow.vjp(op, *rest)
+        if change == "one lost":
+            return pairs[:-1]
+        return [(x, part * 1.01 if change == "scaled" else -part) for x, part in pairs]
+
+    table = Table(RULES)
+    table.defflow(operator, rule.flow.regions, mutant)
+    rows = [case for case in GRAPHS if case.op_type == operator and not case.single]
+    assert any(Trial(case, table=table).disagreements() for case in rows)
 
 
 def mutations(rule: Rule, index: int) -> dict[str, Table]:

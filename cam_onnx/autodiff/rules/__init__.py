@@ -5,6 +5,7 @@ To add an operator: one entry in its family's file, one row in ``tests/autodiff/
 
 from cam_onnx.autodiff.rules import (
     arithmetic,
+    control_flow,
     convolution,
     elementwise,
     indexing,
@@ -12,12 +13,14 @@ from cam_onnx.autodiff.rules import (
     linear,
     normalization,
     pooling,
+    recurrent,
     reduction,
     resize,
 )
 
 __all__ = [
     "arithmetic",
+    "control_flow",
     "convolution",
     "elementwise",
     "indexing",
@@ -25,6 +28,7 @@ __all__ = [
     "linear",
     "normalization",
     "pooling",
+    "recurrent",
     "reduction",
     "resize",
 ]
