@@ -92,6 +92,8 @@ class Model:
                 f"{_blamed(proto, opset, reason, self.name)} ({reason}): export it again at opset {opset} or newer"
             ) from error
         _keep_old_resize(self.proto, raised)
+        if self.opset < 16 <= opset:
+            _keep_old_roi_align(raised)
         del raised.metadata_props[:]
         raised.metadata_props.extend(self.proto.metadata_props)
         raised.ir_version = max(proto.ir_version, raised.ir_version, 4)
@@ -203,6 +205,14 @@ def _keep_old_resize(original: onnx.ModelProto, raised: onnx.ModelProto) -> None
             kept = [a for a in node.attribute if a.name not in meaning]
             del node.attribute[:]
             node.attribute.extend([*kept, *(onnx.helper.make_attribute(k, v) for k, v in meaning.items())])
+
+
+def _keep_old_roi_align(raised: onnx.ModelProto) -> None:
+    """Give RoiAlign what it meant below opset 16, where it had no choice; the converter leaves the new default."""
+    name = "coordinate_transformation_mode"
+    for node in raised.graph.node:
+        if node.op_type == "RoiAlign" and all(a.name != name for a in node.attribute):
+            node.attribute.append(onnx.helper.make_attribute(name, "output_half_pixel"))
 
 
 def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

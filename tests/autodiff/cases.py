@@ -42,6 +42,21 @@ def distinct(*shape: int) -> Domain:
     return lambda rng: rng.permutation(np.arange(np.prod(shape))).reshape(shape) * 0.1
 
 
+def between_pixels(low: int, high: int, *shape: int) -> Domain:
+    """Coordinates in pixels, off the pixels and off the middles between them."""
+    return lambda rng: rng.integers(low, high, shape) + rng.choice([0.0, 0.5], shape) + rng.uniform(0.1, 0.4, shape)
+
+
+def grid(low: int, high: int, *shape: int, sizes: tuple[int, ...], corners: int = 0) -> Domain:
+    """`between_pixels` as GridSample counts: from -1 to 1 over each of `sizes`, of which the first is the last axis."""
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        at, size = between_pixels(low, high, *shape)(rng), np.array(sizes)
+        return at * 2 / np.maximum(size - 1, 1) - 1 if corners else (2 * at + 1) / size - 1
+
+    return draw
+
+
 def exactly(*values: Any) -> Domain:
     return lambda rng: np.array(values if len(values) != 1 else values[0], np.float64)
 
@@ -69,6 +84,7 @@ class Case:
     reads: str
     against: tuple[str, ...]
     reference: str
+    runtime: str
 
     def __str__(self) -> str:
         return f"{self.text} @{self.opset}" + (f" ({self.why})" if self.why else "")
@@ -89,20 +105,24 @@ def row(
     reads: str = "",
     against: tuple[str, ...] = (),
     reference: str = "",
+    runtime: str = "",
     **inputs: Any,
 ) -> Case:
     """One row.
 
     `reads="y"`: the gradient reads the output, not the input (the forward fusion survives). `against`: the inputs to
     differentiate, where not all that have a rule. `reference`: why the reference evaluator cannot run the row, which
-    then is checked in ONNX Runtime's float32.
+    then is checked in ONNX Runtime's float32. `runtime`: why ONNX Runtime cannot.
     """
-    return Case(text, inputs, opset, why, step, tol, static, reads, against, reference)
+    return Case(text, inputs, opset, why, step, tol, static, reads, against, reference, runtime)
 
 
 LINEAR: dict[str, Any] = {"step": 1.0, "tol": 1e-9}
 IMAGE, KERNEL = normal(2, 4, 7, 6), normal(6, 4, 3, 3)
 WIDE = 2**31 - 1
+SAMPLED: dict[str, Any] = {"step": 2e-3, "tol": 1e-3}  # the reference evaluator's coordinates are float32
+ELLIPSIS = "its shape inference refuses"
+BOXES = exactly([[2.1, 1.3, 9.4, 8.2], [-1.4, -0.6, 3.3, 13.9], [5.2, 4.9, 6.1, 6.6]])
 
 # fmt: off
 CASES = [
@@ -392,5 +412,67 @@ CASES = [
         **LINEAR),
     row("y = Resize<mode=\"linear\">(x, , , sizes)", x=normal(1, 2, 3, 3), sizes=given(ints(1, 2, 6, 5)),
         why="sizes at run time", **LINEAR),
+    # sampling ------------------------------------------------------------------------------------------------------
+    *(row(f"y = GridSample<mode=\"{mode}\", padding_mode=\"{padding}\", align_corners={corners}>(x, grid)",
+          x=normal(2, 3, 4, 5), grid=grid(-3, 7, 2, 3, 4, 2, sizes=(5, 4), corners=corners), **SAMPLED)
+      for mode, padding in (("linear", "zeros"), ("linear", "border"), ("linear", "reflection"), ("cubic", "zeros"), ("cubic", "reflection"))
+      for corners in (0, 1)),
+    *(row(f"y = GridSample<mode=\"cubic\", padding_mode=\"border\", align_corners={corners}>(x, grid)",
+          x=normal(2, 3, 4, 5), grid=grid(-3, 7, 2, 3, 4, 2, sizes=(5, 4), corners=corners),
+          reference="it clamps coordinates first, ONNX Runtime and PyTorch each neighbour", tol=8e-3) for corners in (0, 1)),
+    *(row(f"y = GridSample<mode=\"nearest\", padding_mode=\"{padding}\", align_corners={corners}>(x, grid)",
+          x=normal(2, 3, 4, 5), grid=grid(-3, 7, 2, 3, 4, 2, sizes=(5, 4), corners=corners), **SAMPLED)
+      for padding in ("zeros", "border", "reflection") for corners in (0, 1)),
+    row("y = GridSample<mode=\"bilinear\">(x, grid)", x=normal(2, 3, 4, 5), grid=grid(-3, 7, 2, 3, 4, 2, sizes=(5, 4)), opset=16,
+        reference="it reads linear for bilinear", **SAMPLED),
+    row("y = GridSample<padding_mode=\"reflection\">(x, grid)", x=normal(2, 2, 3, 4, 5), grid=grid(-9, 12, 2, 2, 3, 2, 3, sizes=(5, 4, 3)),
+        why="3-D, far outside", **SAMPLED),
+    row("y = GridSample<padding_mode=\"border\", align_corners=1>(x, grid)", x=normal(1, 2, 1, 4), grid=grid(-2, 4, 1, 3, 2, 2, sizes=(4, 1), corners=1),
+        why="one pixel high", **SAMPLED),
+    *(row(f"y = RoiAlign<{how} output_height=2, output_width=3, sampling_ratio={ratio}, spatial_scale=0.5>(x, rois, batch)",
+          x=normal(2, 3, 6, 7), rois=BOXES, batch=given(ints(1, 0, 1)), step=1e-7, tol=1e-5)
+      for how in ("", "coordinate_transformation_mode=\"output_half_pixel\",") for ratio in (2, 0)),
+    *(row(f"y = RoiAlign<mode=\"max\", {how} output_height=2, output_width=2, sampling_ratio={ratio}, spatial_scale=0.5>(x, rois, batch)",
+          x=distinct(2, 3, 6, 7), rois=BOXES, batch=given(ints(1, 0, 1)), step=1e-7, tol=1e-5)
+      for how in ("", "coordinate_transformation_mode=\"output_half_pixel\",") for ratio in (2, 0)),
+    row("y = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(x, rois, batch)", x=normal(1, 2, 5, 5),
+        rois=exactly([[0.7, 1.1, 1.2, 4.3]]), batch=given(ints(0)), opset=13, why="one way before 16", reference="it takes the default of opset 16",
+        step=1e-7, tol=1e-5),
+    row("y = RoiAlign<mode=\"max\", output_height=2, output_width=2, sampling_ratio=2>(x, rois, batch)", x=distinct(1, 2, 5, 5),
+        rois=exactly([[0.7, 1.1, 1.2, 4.3]]), batch=given(ints(0)), opset=13, why="raised to 16, and what it meant kept", reference="it takes the default of opset 16",
+        step=1e-7, tol=1e-5),
+    row("y = MaxRoiPool<pooled_shape=[2,3], spatial_scale=0.5>(x, rois)", x=distinct(2, 3, 6, 7),
+        rois=exactly([[1.0, 2, 1, 12, 9], [0.0, 3, 5, 6, 6], [1.0, 9, 3, 30, 30]]), reference="it has no MaxRoiPool"),
+    row("y = DeformConv<kernel_shape=[2,2], pads=[0,1,1,0]>(x, w, o, b, m)", x=normal(1, 2, 2, 3), w=normal(2, 2, 2, 2),
+        o=between_pixels(-1, 2, 1, 8, 2, 3), b=normal(2), m=normal(1, 4, 2, 3), reference="it takes minutes"),
+    row("y = DeformConv<group=2, offset_group=2, strides=[2,1], dilations=[1,2]>(x, w, o)", x=normal(2, 4, 3, 3), w=normal(4, 2, 1, 2),
+        o=between_pixels(-1, 2, 2, 8, 2, 1), reference="it takes minutes"),
+    # kernels -------------------------------------------------------------------------------------------------------
+    row("y = Col2Im(x, image, block)", x=normal(2, 12, 12), image=ints(4, 5), block=ints(2, 2), opset=18, **LINEAR),
+    row("y = Col2Im<pads=[1,0,0,1], strides=[2,1], dilations=[1,2]>(x, image, block)", x=normal(1, 8, 12),
+        image=ints(5, 5), block=ints(2, 2), **LINEAR),
+    row("y = Col2Im(x, image, block)", x=normal(1, 8, 6), image=given(ints(3, 4)), block=given(ints(2, 2)),
+        why="known at run time", **LINEAR),
+    row("y = Col2Im<strides=[2]>(x, image, block)", x=normal(2, 6, 3), image=ints(7), block=ints(3), why="1-D", **LINEAR),
+    row("y = ConvTranspose<strides=[2,2], pads=[2,2,2,2]>(x, w)", x=normal(1, 4, 5, 5), w=normal(4, 2, 3, 3), why="padding cuts windows", **LINEAR),
+    # matrices ------------------------------------------------------------------------------------------------------
+    row("y = Einsum<equation=\"...ij,...jk->...ik\">(a, b)", a=normal(2, 3, 4), b=normal(4, 5), why="ellipsis, one without", runtime=ELLIPSIS, **LINEAR),
+    row("y = Einsum<equation=\"...ij,...jk\">(a, b)", a=normal(5, 1, 3, 4), b=normal(2, 4, 5), why="ellipsis broadcasts", runtime=ELLIPSIS,
+        static="onnx does not infer the rank of a symbolic ellipsis", **LINEAR),
+    row("y = Einsum<equation=\"...ij,...jk->...ik\">(a, b)", a=normal(2, 3, 4), b=normal(2, 4, 5), why="ellipsis", **LINEAR),
+    row("y = Einsum<equation=\"i...->...\">(a)", a=normal(3, 2, 4), why="summed in front of an ellipsis", **LINEAR),
+    row("y = Einsum<equation=\"ii->i\">(a)", a=normal(4, 4), why="diagonal", **LINEAR),
+    row("y = Einsum<equation=\"bii\">(a)", a=normal(2, 3, 3), why="trace", **LINEAR),
+    row("y = Einsum<equation=\"...ii,j->...ij\">(a, b)", a=normal(2, 3, 3), b=normal(4), why="diagonal behind an ellipsis", **LINEAR),
+    row("y = Einsum<equation=\"iij,jk->k\">(a, b)", a=normal(3, 3, 4), b=normal(4, 2), why="diagonal, summed alone", **LINEAR),
+    row("y = Trilu(x)", x=normal(2, 3, 4), **LINEAR),
+    row("y = Trilu<upper=0>(x, k)", x=normal(3, 4), k=np.array(-1, np.int64), **LINEAR),
+    row("y = Det(x)", x=normal(2, 3, 3)),
+    row("y = Det(x)", x=normal(2, 2), why="one matrix"),
+    row("y = Det(x)", x=normal(3, 1, 1), why="1 by 1"),
+    row("y = Det(x)", x=exactly(np.outer([1.0, 2.0, 3.0, 1.0], [1.0, -1.0, 2.0, 0.5]) + np.diag([1.0, 0.5, 0.0, 0.0])), why="singular"),
+    row("y = Mod<fmod=1>(a, b)", a=exactly([5.3, -5.3, 0.4, 7.9]), b=exactly([2.0, 1.5, -3.0, -1.7])),
+    row("y = Mod<fmod=1>(a, b)", a=exactly([[5.3, -5.3], [0.4, 7.9]]), b=exactly([2.0, 1.5]), why="broadcasts"),
+    row("y = Mod(a, b)", a=exactly([5.3, -5.3, 0.4, 7.9]), b=exactly([2.0, 1.5, -3.0, -1.7]), opset=28, why="floors", runtime="it has no opset 28"),
 ]
 # fmt: on

@@ -120,7 +120,9 @@ class Trial:
                 h = self.case.step if self.dtype == "float64" else max(self.case.step, 5e-3)
                 difference = (self.forward(**{name: x + h * v}) - self.forward(**{name: x - h * v})) / (2 * h)
                 ours, theirs = np.vdot(grad, v), np.vdot(g, difference)
-                tol = self.case.tol if self.dtype == "float64" else 1e-4  # float32 rounding of sums over a window
+                tol = (
+                    self.case.tol if self.dtype == "float64" else max(self.case.tol, 1e-4)
+                )  # float32 rounding of sums over a window
                 if abs(ours - theirs) > tol * (abs(theirs) + np.abs(grad * v).sum() + 1e-3):
                     found[name] = f"gradient {ours}, difference {theirs}"
         return found

@@ -14,6 +14,7 @@ from cam_onnx.autodiff.rules import (
     pooling,
     reduction,
     resize,
+    sampling,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "pooling",
     "reduction",
     "resize",
+    "sampling",
 ]

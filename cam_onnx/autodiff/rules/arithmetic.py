@@ -53,3 +53,5 @@ def pow_exponent(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
 
 
 defbroadcast("Pow", pow_base, pow_exponent)
+# the quotient is a whole number: rounding takes away what the division lost
+defbroadcast("Mod", lambda op, g, y, a, b, fmod: g, lambda op, g, y, a, b, fmod: -g * op.Round((a - y) / b))

@@ -169,3 +169,32 @@ defvjp("DepthToSpace", depth_to_space)
 defvjp("SpaceToDepth", lambda op, g, y, x, blocksize: op.DepthToSpace(g, blocksize=blocksize, mode="DCR"))
 defvjp("Tile", tile, None)
 defvjp("CumSum", cum_sum, None)
+defvjp("Trilu", lambda op, g, y, x, k, upper: op.Trilu(g, k, upper=upper), None)
+
+
+def col2im(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    image: Val,
+    block: Val,
+    dilations: list[int] | None,
+    pads: list[int] | None,
+    strides: list[int] | None,
+) -> Val:
+    """Each column reads its block of the cotangent: along every axis the positions of (tap, block)."""
+    axes = y.rank - 2
+    pads, strides, dilations = pads or [0] * (2 * axes), strides or [1] * axes, dilations or [1] * axes
+    padded = pad_or_cut(op, g, op.constant([0, 0, *pads[:axes], 0, 0, *pads[axes:]]))
+    for axis in range(axes):
+        size = op.shape(y, axis + 2, axis + 3) + [pads[axis] + pads[axis + axes]]
+        taps = op.Squeeze(op.Slice(block, [axis], [axis + 1], [0]), [0])
+        count = (op.Squeeze(size, [0]) - (taps - 1) * dilations[axis] - 1) / strides[axis] + 1
+        at = op.Unsqueeze(op.Range(0, taps, 1) * [dilations[axis]], [1]) + op.Range(0, count, 1) * [strides[axis]]
+        padded = op.Gather(padded, at, axis=2 + 2 * axis)
+    first = list(range(2, 2 + 2 * axes, 2))
+    return op.reshape_like(op.Transpose(padded, perm=[0, 1, *first, *(a + 1 for a in first)]), x)
+
+
+defvjp("Col2Im", col2im, None, None)
