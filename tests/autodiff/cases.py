@@ -42,6 +42,10 @@ def distinct(*shape: int) -> Domain:
     return lambda rng: rng.permutation(np.arange(np.prod(shape))).reshape(shape) * 0.1
 
 
+def between(low: float, high: float, *shape: int) -> Domain:
+    return lambda rng: rng.uniform(low, high, shape or (3, 4))
+
+
 def between_pixels(low: int, high: int, *shape: int) -> Domain:
     """Coordinates in pixels, off the pixels and off the middles between them."""
     return lambda rng: rng.integers(low, high, shape) + rng.choice([0.0, 0.5], shape) + rng.uniform(0.1, 0.4, shape)
@@ -122,6 +126,8 @@ IMAGE, KERNEL = normal(2, 4, 7, 6), normal(6, 4, 3, 3)
 WIDE = 2**31 - 1
 SAMPLED: dict[str, Any] = {"step": 2e-3, "tol": 1e-3}  # the reference evaluator's coordinates are float32
 ELLIPSIS = "its shape inference refuses"
+CUBIC: dict[str, Any] = {"step": 1.0, "tol": 1e-5}  # the reference evaluator's weights are float32
+DRAWN: dict[str, Any] = {"static": "the engine draws by the shape"}
 BOXES = exactly([[2.1, 1.3, 9.4, 8.2], [-1.4, -0.6, 3.3, 13.9], [5.2, 4.9, 6.1, 6.6]])
 
 # fmt: off
@@ -305,7 +311,7 @@ CASES = [
     row("y = Abs(x)", x=off(0.0)),
     row("y = Sin(x)", x=normal(3, 4)),
     row("y = Cos(x)", x=normal(3, 4)),
-    row("y = Reciprocal(x)", x=positive(3, 4), reads="y"),
+    row("y = Reciprocal(x)", x=positive(3, 4)),
     row("y = Erf(x)", x=normal(3, 4), reference="its Erf is float32"),
     row("y = Softplus(x)", x=normal(3, 4)),
     row("y = Softsign(x)", x=off(0.0), reads="y"),
@@ -474,5 +480,89 @@ CASES = [
     row("y = Mod<fmod=1>(a, b)", a=exactly([5.3, -5.3, 0.4, 7.9]), b=exactly([2.0, 1.5, -3.0, -1.7])),
     row("y = Mod<fmod=1>(a, b)", a=exactly([[5.3, -5.3], [0.4, 7.9]]), b=exactly([2.0, 1.5]), why="broadcasts"),
     row("y = Mod(a, b)", a=exactly([5.3, -5.3, 0.4, 7.9]), b=exactly([2.0, 1.5, -3.0, -1.7]), opset=28, why="floors", runtime="it has no opset 28"),
+    # functions of one value, the rest --------------------------------------------------------------------------------
+    row("y = Tan(x)", x=between(-1.2, 1.2), reads="y"),
+    row("y = Sinh(x)", x=normal(3, 4)),
+    row("y = Cosh(x)", x=normal(3, 4)),
+    row("y = Asin(x)", x=between(-0.9, 0.9)),
+    row("y = Acos(x)", x=between(-0.9, 0.9)),
+    row("y = Atan(x)", x=normal(3, 4)),
+    row("y = Asinh(x)", x=normal(3, 4)),
+    row("y = Acosh(x)", x=between(1.2, 4.0)),
+    row("y = Atanh(x)", x=between(-0.9, 0.9)),
+    row("y = BitCast<to=1>(x)", x=normal(3, 4), opset=26, why="to the same type", reference="it would read float64 as float32",
+        runtime="no opset 26 yet", **LINEAR),
+    row("y, mask = Dropout<seed=1>(x, ratio, training)", x=off(0.0), ratio=exactly(0.3), training=np.array(True),
+        why="training, of one draw", reference="it draws anew", **DRAWN),
+    row("y = Dropout<seed=1>(x, ratio, training)", x=off(0.0), ratio=exactly(0.3), training=given(np.array(True)),
+        why="training, without the mask", reference="it draws anew", **DRAWN),
+    # products, counts, norms -------------------------------------------------------------------------------------------
+    row("y = ReduceProd(x, axes)", x=off(0.0, shape=(2, 3, 2)), axes=ints(1, 2)),
+    row("y = ReduceProd<keepdims=0>(x)", x=exactly([[1.5, 0.0], [2.0, -3.0]]), why="one factor is 0"),
+    row("y = ReduceProd<keepdims=0>(x, axes)", x=exactly([[1.5, 0.0], [0.0, 0.0]]), axes=ints(1), why="two factors are 0"),
+    row("y = ReduceProd<noop_with_empty_axes=1>(x)", x=normal(2, 3), why="nothing reduced", **LINEAR),
+    row("y = CumProd(x, axis)", x=exactly([[1.5, 0.0, 2.0, -1.0], [0.5, 2.0, 0.0, 0.0]]), axis=np.array(1, np.int64), opset=26,
+        runtime="it has no CumProd"),
+    row("y = CumProd<exclusive=1, reverse=1>(x, axis)", x=normal(3, 4, 2), axis=np.array(-2, np.int64), opset=26,
+        runtime="it has no CumProd"),
+    row("y = LpNormalization(x)", x=normal(3, 4)),
+    row("y = LpNormalization<axis=0, p=1>(x)", x=off(0.0), reference="its sum keeps the signs"),
+    row("y, m, v = BatchNormalization<training_mode=1, momentum=0.7>(x, s, b, mean, var)", x=normal(4, 3, 2, 2), s=normal(3),
+        b=normal(3), mean=normal(3), var=positive(3), against=("x", "s", "b"), why="of the batch"),
+    row("z, y = LayerNormalization(x, s, b)", x=normal(2, 3, 8), s=normal(8), b=normal(8), against=("x",), why="the mean"),
+    row("z, m, y = LayerNormalization<axis=1>(x, s)", x=normal(2, 3, 4), s=normal(3, 4), against=("x",), why="1 / deviation"),
+    # layout and index, the rest ----------------------------------------------------------------------------------------
+    row("y = Pad(x, pads, v)", x=normal(3, 4), pads=ints(1, 0, 2, 3), v=exactly(0.5), why="the value", **LINEAR),
+    row("y = Pad(x, pads, v, axes)", x=normal(3, 4), pads=ints(2, -1), v=exactly(0.5), axes=ints(-1), why="the value, one side cut",
+        reference="its Pad takes no negative pads", **LINEAR),
+    row("y = Pad<mode=\"edge\">(x, pads, v)", x=normal(3, 4), pads=ints(1, 0, 2, 3), v=exactly(0.5), why="a value that is not used", **LINEAR),
+    row("y = Range(start, limit, delta)", start=exactly(0.3), limit=exactly(2.0), delta=exactly(0.5), against=("start", "delta"),
+        static="onnx infers the size from the constants"),
+    row("y = Compress<axis=1>(x, c)", x=normal(3, 4), c=given(np.array([False, True, True])), **LINEAR),
+    row("y = Compress(x, c)", x=normal(3, 4), c=given(np.array([False, True, True, False, False, True])), why="flattened", **LINEAR),
+    row("y = Unique(x)", x=distinct(3, 4)),
+    row("y, first = Unique<axis=1, sorted=0>(x)", x=distinct(3, 4), reference="it gives rows for columns"),
+    row("y = ReverseSequence<batch_axis=0, time_axis=1>(x, n)", x=normal(3, 4, 2), n=ints(1, 4, 3), **LINEAR),
+    row("y = OneHot<axis=0>(i, depth, v)", v=normal(2), i=given(ints(0, 2, -1)), depth=np.array(4, np.int64), **LINEAR),
+    row("y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(x, i)", x=normal(1, 1, 2, 2), i=np.array([[[[5, 7], [8, 15]]]], np.int64), **LINEAR),
+    row("y = TensorScatter(x, u, i)", x=normal(2, 3, 4, 2), u=normal(2, 3, 2, 2), i=given(ints(1, 2)), opset=24,
+        **LINEAR),
+    row("y = TensorScatter<mode=\"circular\", axis=1>(x, u, i)", x=normal(2, 4, 3), u=normal(2, 2, 3), i=ints(3, 0), opset=24, **LINEAR),
+    row("y = TensorScatter<axis=-1>(x, u)", x=normal(2, 4), u=normal(2, 2), opset=24, **LINEAR),
+    row("y = ScatterElements<axis=1, reduction=\"mul\">(x, i, u)", x=normal(2, 5), i=np.array([[0, 2, 2], [4, 1, 4]], np.int64), u=normal(2, 3)),
+    row("y = ScatterElements<axis=1, reduction=\"mul\">(x, i, u)", x=exactly([[1.5, 0.0, 2.0], [0.0, 1.0, 3.0]]),
+        i=np.array([[0, 1], [0, 2]], np.int64), u=exactly([[0.0, 2.0], [0.0, -1.0]]), why="factors that are 0"),
+    *(row(f"y = ScatterElements<axis=1, reduction=\"{how}\">(x, i, u)", x=distinct(2, 5), i=np.array([[0, 2, 2], [4, 1, 4]], np.int64),
+          u=off(0.0, shape=(2, 3), margin=0.03)) for how in ("min", "max")),
+    row("y = ScatterND<reduction=\"mul\">(x, i, u)", x=normal(4, 3), i=np.array([[1], [3], [1]], np.int64), u=normal(3, 3)),
+    *(row(f"y = ScatterND<reduction=\"{how}\">(x, i, u)", x=distinct(4, 3), i=np.array([[1], [3], [1]], np.int64),
+          u=off(0.0, shape=(3, 3), margin=0.03)) for how in ("min", "max")),
+    # signals -----------------------------------------------------------------------------------------------------------
+    row("y = DFT(x)", x=normal(2, 5, 1), why="real", **LINEAR),
+    row("y = DFT<onesided=1>(x, n)", x=normal(2, 5, 1), n=np.array(8, np.int64), why="filled with zeros", **LINEAR),
+    row("y = DFT(x, n, axis)", x=normal(2, 6, 3, 2), n=np.array(4, np.int64), axis=np.array(1, np.int64), why="complex, cut", **LINEAR),
+    row("y = DFT<inverse=1>(x, , axis)", x=normal(4, 3, 2), axis=np.array(0, np.int64), **LINEAR),
+    row("y = DFT<inverse=1, onesided=1>(x)", x=normal(2, 4, 2), why="to a real signal", runtime="it gives another shape", **LINEAR),
+    row("y = DFT<inverse=1, onesided=1>(x, n)", x=normal(2, 4, 2), n=np.array(7, np.int64), why="to an odd length", runtime="it gives another shape",
+        **LINEAR),
+    row("y = DFT<axis=1>(x)", x=normal(2, 5, 1), opset=17, why="raised to 20", **LINEAR),
+    row("y = STFT<onesided=1>(x, hop, w)", x=normal(2, 12, 1), hop=np.array(3, np.int64), w=positive(6), opset=17,
+        static="onnx does not infer its shape"),
+    row("y = STFT<onesided=0>(x, hop, w, n)", x=normal(1, 11, 2), hop=np.array(2, np.int64), w=positive(4), n=np.array(4, np.int64),
+        why="complex", static="onnx does not infer its shape"),
+    row("y = STFT<onesided=1>(x, hop, , n)", x=normal(1, 9, 1), hop=np.array(2, np.int64), n=np.array(5, np.int64), why="no window",
+        static="onnx does not infer its shape", **LINEAR),
+    # resize, the rest ---------------------------------------------------------------------------------------------------
+    row("y = Resize<mode=\"cubic\">(x, , scales)", x=normal(1, 2, 4, 5), scales=np.array([1, 1, 1.5, 0.6], np.float32), **CUBIC),
+    row("y = Resize<mode=\"cubic\", cubic_coeff_a=-0.5, exclude_outside=1>(x, , , sizes)", x=normal(1, 2, 4, 5), sizes=ints(1, 2, 7, 3), **CUBIC),
+    row("y = Resize<mode=\"cubic\", coordinate_transformation_mode=\"align_corners\">(x, , , sizes)", x=normal(1, 2, 4, 5),
+        sizes=ints(1, 2, 7, 3), **CUBIC),
+    row("y = Resize<mode=\"linear\", antialias=1>(x, , , sizes)", x=normal(1, 2, 7, 5), sizes=ints(1, 2, 3, 4), **LINEAR),
+    row("y = Resize<mode=\"cubic\", antialias=1>(x, , , sizes)", x=normal(1, 2, 7, 5), sizes=ints(1, 2, 3, 4), **CUBIC),
+    row("y = Resize<mode=\"cubic\", antialias=1, exclude_outside=1, cubic_coeff_a=-0.5>(x, , scales)", x=normal(1, 2, 7, 5),
+        scales=np.array([1, 1, 0.5, 0.8], np.float32), **CUBIC),
+    row("y = Resize<mode=\"linear\", keep_aspect_ratio_policy=\"not_larger\", axes=[2,3]>(x, , , sizes)", x=normal(1, 2, 4, 5),
+        sizes=ints(7, 7), **LINEAR),
+    row("y = Resize<keep_aspect_ratio_policy=\"not_smaller\", axes=[3,2]>(x, , , sizes)", x=normal(1, 2, 4, 5), sizes=ints(3, 7), **LINEAR),
 ]
 # fmt: on

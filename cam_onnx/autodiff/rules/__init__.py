@@ -15,6 +15,7 @@ from cam_onnx.autodiff.rules import (
     reduction,
     resize,
     sampling,
+    signal,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "reduction",
     "resize",
     "sampling",
+    "signal",
 ]
