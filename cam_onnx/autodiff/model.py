@@ -108,6 +108,8 @@ class Model:
                 f"{opset} or newer"
             ) from error
         _keep_old_resize(self.proto, converted)
+        if self.opset < 16 <= opset:
+            _keep_old_roi_align(converted)
         del converted.metadata_props[:]
         converted.metadata_props.extend(self.proto.metadata_props)
         converted.ir_version = max(proto.ir_version, converted.ir_version, 4)
@@ -219,6 +221,14 @@ def _keep_old_resize(original: onnx.ModelProto, raised: onnx.ModelProto) -> None
             kept = [a for a in node.attribute if a.name not in meaning]
             del node.attribute[:]
             node.attribute.extend([*kept, *(onnx.helper.make_attribute(k, v) for k, v in meaning.items())])
+
+
+def _keep_old_roi_align(raised: onnx.ModelProto) -> None:
+    """Give RoiAlign what it meant below opset 16, where it had no choice; the converter leaves the new default."""
+    name = "coordinate_transformation_mode"
+    for node in raised.graph.node:
+        if node.op_type == "RoiAlign" and all(a.name != name for a in node.attribute):
+            node.attribute.append(onnx.helper.make_attribute(name, "output_half_pixel"))
 
 
 def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -67,7 +67,9 @@ class missing:  # noqa: N801 (a word in a rule)
 
 @dataclass(frozen=True)
 class zero:  # noqa: N801
-    """The derivative with respect to this input is zero wherever it is defined."""
+    """The derivative with respect to this input is zero wherever it is defined, and why."""
+
+    reason: str = ""
 
 
 Entry = Vjp | missing | zero | None
@@ -174,10 +176,10 @@ class Table:
         wrapped = (v if v is None or isinstance(v, (Vjp, missing, zero)) else broadcast(v) for v in vjps)
         self.defvjp(op_type, *wrapped, **options)
 
-    def defzero(self, *op_types: str, domain: str = "") -> None:
-        """Enter operators whose derivative is zero wherever it is defined."""
+    def defzero(self, *op_types: str, why: str = "", domain: str = "") -> None:
+        """Enter operators whose derivative is zero wherever it is defined, and `why` it is."""
         for op_type in op_types:
-            self.defvjp(op_type, zero(), domain=domain)
+            self.defvjp(op_type, zero(why), domain=domain)
 
     def find(self, op_type: str, opset: int, domain: str = "") -> Rule | None:
         """Return the rule in force at `opset`, or None."""

@@ -42,6 +42,25 @@ def distinct(*shape: int) -> Domain:
     return lambda rng: rng.permutation(np.arange(np.prod(shape))).reshape(shape) * 0.1
 
 
+def between(low: float, high: float, *shape: int) -> Domain:
+    return lambda rng: rng.uniform(low, high, shape or (3, 4))
+
+
+def between_pixels(low: int, high: int, *shape: int) -> Domain:
+    """Coordinates in pixels, off the pixels and off the middles between them."""
+    return lambda rng: rng.integers(low, high, shape) + rng.choice([0.0, 0.5], shape) + rng.uniform(0.1, 0.4, shape)
+
+
+def grid(low: int, high: int, *shape: int, sizes: tuple[int, ...], corners: int = 0) -> Domain:
+    """`between_pixels` as GridSample counts: from -1 to 1 over each of `sizes`, of which the first is the last axis."""
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        at, size = between_pixels(low, high, *shape)(rng), np.array(sizes)
+        return at * 2 / np.maximum(size - 1, 1) - 1 if corners else (2 * at + 1) / size - 1
+
+    return draw
+
+
 def exactly(*values: Any) -> Domain:
     return lambda rng: np.array(values if len(values) != 1 else values[0], np.float64)
 
@@ -69,13 +88,15 @@ class Case:
     reads: str
     against: tuple[str, ...]
     reference: str
+    runtime: str = ""
     functions: str = ""
-    runtime: bool = False  # float64 in ONNX Runtime too
+    double: bool = False  # float64 in ONNX Runtime too
 
     @property
     def of(self) -> tuple[str, ...]:
-        """The outputs that are differentiated: the first of the node."""
-        return (self.text.split("=", 1)[0].split(",")[0].strip(),)
+        """The output that is differentiated: the one called y, or else the first of the node."""
+        outputs = [name.strip() for name in self.text.split("=", 1)[0].split(",")]
+        return ("y" if "y" in outputs else outputs[0],)
 
     def __str__(self) -> str:
         return f"{self.text} @{self.opset}" + (f" ({self.why})" if self.why else "")
@@ -96,20 +117,26 @@ def row(
     reads: str = "",
     against: tuple[str, ...] = (),
     reference: str = "",
+    runtime: str = "",
     **inputs: Any,
 ) -> Case:
     """One row.
 
     `reads="y"`: the gradient reads the output, not the input (the forward fusion survives). `against`: the inputs to
     differentiate, where not all that have a rule. `reference`: why the reference evaluator cannot run the row, which
-    then is checked in ONNX Runtime's float32.
+    then is checked in ONNX Runtime's float32. `runtime`: why ONNX Runtime cannot.
     """
-    return Case(text, inputs, opset, why, step, tol, static, reads, against, reference)
+    return Case(text, inputs, opset, why, step, tol, static, reads, against, reference, runtime)
 
 
 LINEAR: dict[str, Any] = {"step": 1.0, "tol": 1e-9}
 IMAGE, KERNEL = normal(2, 4, 7, 6), normal(6, 4, 3, 3)
 WIDE = 2**31 - 1
+SAMPLED: dict[str, Any] = {"step": 2e-3, "tol": 1e-3}  # the reference evaluator's coordinates are float32
+ELLIPSIS = "its shape inference refuses"
+CUBIC: dict[str, Any] = {"step": 1.0, "tol": 1e-5}  # the reference evaluator's weights are float32
+DRAWN: dict[str, Any] = {"static": "the engine draws by the shape"}
+BOXES = exactly([[2.1, 1.3, 9.4, 8.2], [-1.4, -0.6, 3.3, 13.9], [5.2, 4.9, 6.1, 6.6]])
 
 # fmt: off
 CASES = [
@@ -292,7 +319,7 @@ CASES = [
     row("y = Abs(x)", x=off(0.0)),
     row("y = Sin(x)", x=normal(3, 4)),
     row("y = Cos(x)", x=normal(3, 4)),
-    row("y = Reciprocal(x)", x=positive(3, 4), reads="y"),
+    row("y = Reciprocal(x)", x=positive(3, 4)),
     row("y = Erf(x)", x=normal(3, 4), reference="its Erf is float32"),
     row("y = Softplus(x)", x=normal(3, 4)),
     row("y = Softsign(x)", x=off(0.0), reads="y"),
@@ -399,5 +426,151 @@ CASES = [
         **LINEAR),
     row("y = Resize<mode=\"linear\">(x, , , sizes)", x=normal(1, 2, 3, 3), sizes=given(ints(1, 2, 6, 5)),
         why="sizes at run time", **LINEAR),
+    # sampling ------------------------------------------------------------------------------------------------------
+    *(row(f"y = GridSample<mode=\"{mode}\", padding_mode=\"{padding}\", align_corners={corners}>(x, grid)",
+          x=normal(2, 3, 4, 5), grid=grid(-3, 7, 2, 3, 4, 2, sizes=(5, 4), corners=corners), **SAMPLED)
+      for mode, padding in (("linear", "zeros"), ("linear", "border"), ("linear", "reflection"), ("cubic", "zeros"), ("cubic", "reflection"))
+      for corners in (0, 1)),
+    *(row(f"y = GridSample<mode=\"cubic\", padding_mode=\"border\", align_corners={corners}>(x, grid)",
+          x=normal(2, 3, 4, 5), grid=grid(-3, 7, 2, 3, 4, 2, sizes=(5, 4), corners=corners),
+          reference="it clamps coordinates first, ONNX Runtime and PyTorch each neighbour", tol=8e-3) for corners in (0, 1)),
+    *(row(f"y = GridSample<mode=\"nearest\", padding_mode=\"{padding}\", align_corners={corners}>(x, grid)",
+          x=normal(2, 3, 4, 5), grid=grid(-3, 7, 2, 3, 4, 2, sizes=(5, 4), corners=corners), **SAMPLED)
+      for padding in ("zeros", "border", "reflection") for corners in (0, 1)),
+    row("y = GridSample<mode=\"bilinear\">(x, grid)", x=normal(2, 3, 4, 5), grid=grid(-3, 7, 2, 3, 4, 2, sizes=(5, 4)), opset=16,
+        reference="it reads linear for bilinear", **SAMPLED),
+    row("y = GridSample<padding_mode=\"reflection\">(x, grid)", x=normal(2, 2, 3, 4, 5), grid=grid(-9, 12, 2, 2, 3, 2, 3, sizes=(5, 4, 3)),
+        why="3-D, far outside", **SAMPLED),
+    row("y = GridSample<padding_mode=\"border\", align_corners=1>(x, grid)", x=normal(1, 2, 1, 4), grid=grid(-2, 4, 1, 3, 2, 2, sizes=(4, 1), corners=1),
+        why="one pixel high", **SAMPLED),
+    *(row(f"y = RoiAlign<{how} output_height=2, output_width=3, sampling_ratio={ratio}, spatial_scale=0.5>(x, rois, batch)",
+          x=normal(2, 3, 6, 7), rois=BOXES, batch=given(ints(1, 0, 1)), step=1e-7, tol=1e-5)
+      for how in ("", "coordinate_transformation_mode=\"output_half_pixel\",") for ratio in (2, 0)),
+    *(row(f"y = RoiAlign<mode=\"max\", {how} output_height=2, output_width=2, sampling_ratio={ratio}, spatial_scale=0.5>(x, rois, batch)",
+          x=distinct(2, 3, 6, 7), rois=BOXES, batch=given(ints(1, 0, 1)), step=1e-7, tol=1e-5)
+      for how in ("", "coordinate_transformation_mode=\"output_half_pixel\",") for ratio in (2, 0)),
+    row("y = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(x, rois, batch)", x=normal(1, 2, 5, 5),
+        rois=exactly([[0.7, 1.1, 1.2, 4.3]]), batch=given(ints(0)), opset=13, why="one way before 16", reference="it takes the default of opset 16",
+        step=1e-7, tol=1e-5),
+    row("y = RoiAlign<mode=\"max\", output_height=2, output_width=2, sampling_ratio=2>(x, rois, batch)", x=distinct(1, 2, 5, 5),
+        rois=exactly([[0.7, 1.1, 1.2, 4.3]]), batch=given(ints(0)), opset=13, against=("x",), why="raised to 16, and what it meant kept", reference="it takes the default of opset 16",
+        step=1e-7, tol=1e-5),
+    row("y = MaxRoiPool<pooled_shape=[2,3], spatial_scale=0.5>(x, rois)", x=distinct(2, 3, 6, 7),
+        rois=exactly([[1.0, 2, 1, 12, 9], [0.0, 3, 5, 6, 6], [1.0, 9, 3, 30, 30]]), reference="it has no MaxRoiPool"),
+    row("y = DeformConv<kernel_shape=[2,2], pads=[0,1,1,0]>(x, w, o, b, m)", x=normal(1, 2, 2, 3), w=normal(2, 2, 2, 2),
+        o=between_pixels(-1, 2, 1, 8, 2, 3), b=normal(2), m=normal(1, 4, 2, 3), reference="it takes minutes"),
+    row("y = DeformConv<group=2, offset_group=2, strides=[2,1], dilations=[1,2]>(x, w, o)", x=normal(2, 4, 3, 3), w=normal(4, 2, 1, 2),
+        o=between_pixels(-1, 2, 2, 8, 2, 1), reference="it takes minutes"),
+    # kernels -------------------------------------------------------------------------------------------------------
+    row("y = Col2Im(x, image, block)", x=normal(2, 12, 12), image=ints(4, 5), block=ints(2, 2), opset=18, **LINEAR),
+    row("y = Col2Im<pads=[1,0,0,1], strides=[2,1], dilations=[1,2]>(x, image, block)", x=normal(1, 8, 12),
+        image=ints(5, 5), block=ints(2, 2), **LINEAR),
+    row("y = Col2Im(x, image, block)", x=normal(1, 8, 6), image=given(ints(3, 4)), block=given(ints(2, 2)),
+        why="known at run time", **LINEAR),
+    row("y = Col2Im<strides=[2]>(x, image, block)", x=normal(2, 6, 3), image=ints(7), block=ints(3), why="1-D", **LINEAR),
+    row("y = ConvTranspose<strides=[2,2], pads=[2,2,2,2]>(x, w)", x=normal(1, 4, 5, 5), w=normal(4, 2, 3, 3), why="padding cuts windows", **LINEAR),
+    # matrices ------------------------------------------------------------------------------------------------------
+    row("y = Einsum<equation=\"...ij,...jk->...ik\">(a, b)", a=normal(2, 3, 4), b=normal(4, 5), why="ellipsis, one without", runtime=ELLIPSIS, **LINEAR),
+    row("y = Einsum<equation=\"...ij,...jk\">(a, b)", a=normal(5, 1, 3, 4), b=normal(2, 4, 5), why="ellipsis broadcasts", runtime=ELLIPSIS,
+        static="onnx does not infer the rank of a symbolic ellipsis", **LINEAR),
+    row("y = Einsum<equation=\"...ij,...jk->...ik\">(a, b)", a=normal(2, 3, 4), b=normal(2, 4, 5), why="ellipsis", **LINEAR),
+    row("y = Einsum<equation=\"i...->...\">(a)", a=normal(3, 2, 4), why="summed in front of an ellipsis", **LINEAR),
+    row("y = Einsum<equation=\"ii->i\">(a)", a=normal(4, 4), why="diagonal", **LINEAR),
+    row("y = Einsum<equation=\"bii\">(a)", a=normal(2, 3, 3), why="trace", **LINEAR),
+    row("y = Einsum<equation=\"...ii,j->...ij\">(a, b)", a=normal(2, 3, 3), b=normal(4), why="diagonal behind an ellipsis", **LINEAR),
+    row("y = Einsum<equation=\"iij,jk->k\">(a, b)", a=normal(3, 3, 4), b=normal(4, 2), why="diagonal, summed alone", **LINEAR),
+    row("y = Trilu(x)", x=normal(2, 3, 4), **LINEAR),
+    row("y = Trilu<upper=0>(x, k)", x=normal(3, 4), k=np.array(-1, np.int64), **LINEAR),
+    row("y = Det(x)", x=normal(2, 3, 3)),
+    row("y = Det(x)", x=normal(2, 2), why="one matrix"),
+    row("y = Det(x)", x=normal(3, 1, 1), why="1 by 1"),
+    row("y = Det(x)", x=exactly(np.outer([1.0, 2.0, 3.0, 1.0], [1.0, -1.0, 2.0, 0.5]) + np.diag([1.0, 0.5, 0.0, 0.0])), why="singular"),
+    row("y = Mod<fmod=1>(a, b)", a=exactly([5.3, -5.3, 0.4, 7.9]), b=exactly([2.0, 1.5, -3.0, -1.7])),
+    row("y = Mod<fmod=1>(a, b)", a=exactly([[5.3, -5.3], [0.4, 7.9]]), b=exactly([2.0, 1.5]), why="broadcasts"),
+    row("y = Mod(a, b)", a=exactly([5.3, -5.3, 0.4, 7.9]), b=exactly([2.0, 1.5, -3.0, -1.7]), opset=28, why="floors", runtime="it has no opset 28"),
+    # functions of one value, the rest --------------------------------------------------------------------------------
+    row("y = Tan(x)", x=between(-1.2, 1.2), reads="y"),
+    row("y = Sinh(x)", x=normal(3, 4)),
+    row("y = Cosh(x)", x=normal(3, 4)),
+    row("y = Asin(x)", x=between(-0.9, 0.9)),
+    row("y = Acos(x)", x=between(-0.9, 0.9)),
+    row("y = Atan(x)", x=normal(3, 4)),
+    row("y = Asinh(x)", x=normal(3, 4)),
+    row("y = Acosh(x)", x=between(1.2, 4.0)),
+    row("y = Atanh(x)", x=between(-0.9, 0.9)),
+    row("y = BitCast<to=1>(x)", x=normal(3, 4), opset=26, why="to the same type", reference="it would read float64 as float32",
+        runtime="no opset 26 yet", **LINEAR),
+    row("y, mask = Dropout<seed=1>(x, ratio, training)", x=off(0.0), ratio=exactly(0.3), training=np.array(True),
+        why="training, of one draw", reference="it draws anew", **DRAWN),
+    row("y = Dropout<seed=1>(x, ratio, training)", x=off(0.0), ratio=exactly(0.3), training=given(np.array(True)),
+        why="training, without the mask", reference="it draws anew", **DRAWN),
+    # products, counts, norms -------------------------------------------------------------------------------------------
+    row("y = ReduceProd(x, axes)", x=off(0.0, shape=(2, 3, 2)), axes=ints(1, 2)),
+    row("y = ReduceProd<keepdims=0>(x)", x=exactly([[1.5, 0.0], [2.0, -3.0]]), why="one factor is 0"),
+    row("y = ReduceProd<keepdims=0>(x, axes)", x=exactly([[1.5, 0.0], [0.0, 0.0]]), axes=ints(1), why="two factors are 0"),
+    row("y = ReduceProd<noop_with_empty_axes=1>(x)", x=normal(2, 3), why="nothing reduced", **LINEAR),
+    row("y = CumProd(x, axis)", x=exactly([[1.5, 0.0, 2.0, -1.0], [0.5, 2.0, 0.0, 0.0]]), axis=np.array(1, np.int64), opset=26,
+        runtime="it has no CumProd"),
+    row("y = CumProd<exclusive=1, reverse=1>(x, axis)", x=normal(3, 4, 2), axis=np.array(-2, np.int64), opset=26,
+        runtime="it has no CumProd"),
+    row("y = LpNormalization(x)", x=normal(3, 4)),
+    row("y = LpNormalization<axis=0, p=1>(x)", x=off(0.0), reference="its sum keeps the signs"),
+    row("y, m, v = BatchNormalization<training_mode=1, momentum=0.7>(x, s, b, mean, var)", x=normal(4, 3, 2, 2), s=normal(3),
+        b=normal(3), mean=normal(3), var=positive(3), against=("x", "s", "b"), why="of the batch"),
+    row("z, y = LayerNormalization(x, s, b)", x=normal(2, 3, 8), s=normal(8), b=normal(8), against=("x",), why="the mean"),
+    row("z, m, y = LayerNormalization<axis=1>(x, s)", x=normal(2, 3, 4), s=normal(3, 4), against=("x",), why="1 / deviation"),
+    # layout and index, the rest ----------------------------------------------------------------------------------------
+    row("y = Pad(x, pads, v)", x=normal(3, 4), pads=ints(1, 0, 2, 3), v=exactly(0.5), why="the value", **LINEAR),
+    row("y = Pad(x, pads, v, axes)", x=normal(3, 4), pads=ints(2, -1), v=exactly(0.5), axes=ints(-1), why="the value, one side cut",
+        reference="its Pad takes no negative pads", **LINEAR),
+    row("y = Pad<mode=\"edge\">(x, pads, v)", x=normal(3, 4), pads=ints(1, 0, 2, 3), v=exactly(0.5), why="a value that is not used", **LINEAR),
+    row("y = Range(start, limit, delta)", start=exactly(0.3), limit=exactly(2.0), delta=exactly(0.5), against=("start", "delta"),
+        static="onnx infers the size from the constants"),
+    row("y = Compress<axis=1>(x, c)", x=normal(3, 4), c=given(np.array([False, True, True])), **LINEAR),
+    row("y = Compress(x, c)", x=normal(3, 4), c=given(np.array([False, True, True, False, False, True])), why="flattened", **LINEAR),
+    row("y = Unique(x)", x=distinct(3, 4)),
+    row("y, first = Unique<axis=1, sorted=0>(x)", x=distinct(3, 4), reference="it gives rows for columns"),
+    row("y = ReverseSequence<batch_axis=0, time_axis=1>(x, n)", x=normal(3, 4, 2), n=ints(1, 4, 3), **LINEAR),
+    row("y = OneHot<axis=0>(i, depth, v)", v=normal(2), i=given(ints(0, 2, -1)), depth=np.array(4, np.int64), **LINEAR),
+    row("y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(x, i)", x=normal(1, 1, 2, 2), i=np.array([[[[5, 7], [8, 15]]]], np.int64), **LINEAR),
+    row("y = TensorScatter(x, u, i)", x=normal(2, 3, 4, 2), u=normal(2, 3, 2, 2), i=given(ints(1, 2)), opset=24,
+        **LINEAR),
+    row("y = TensorScatter<mode=\"circular\", axis=1>(x, u, i)", x=normal(2, 4, 3), u=normal(2, 2, 3), i=ints(3, 0), opset=24, **LINEAR),
+    row("y = TensorScatter<axis=-1>(x, u)", x=normal(2, 4), u=normal(2, 2), opset=24, **LINEAR),
+    row("y = ScatterElements<axis=1, reduction=\"mul\">(x, i, u)", x=normal(2, 5), i=np.array([[0, 2, 2], [4, 1, 4]], np.int64), u=normal(2, 3)),
+    row("y = ScatterElements<axis=1, reduction=\"mul\">(x, i, u)", x=exactly([[1.5, 0.0, 2.0], [0.0, 1.0, 3.0]]),
+        i=np.array([[0, 1], [0, 2]], np.int64), u=exactly([[0.0, 2.0], [0.0, -1.0]]), why="factors that are 0"),
+    *(row(f"y = ScatterElements<axis=1, reduction=\"{how}\">(x, i, u)", x=distinct(2, 5), i=np.array([[0, 2, 2], [4, 1, 4]], np.int64),
+          u=off(0.0, shape=(2, 3), margin=0.03)) for how in ("min", "max")),
+    row("y = ScatterND<reduction=\"mul\">(x, i, u)", x=normal(4, 3), i=np.array([[1], [3], [1]], np.int64), u=normal(3, 3)),
+    *(row(f"y = ScatterND<reduction=\"{how}\">(x, i, u)", x=distinct(4, 3), i=np.array([[1], [3], [1]], np.int64),
+          u=off(0.0, shape=(3, 3), margin=0.03)) for how in ("min", "max")),
+    # signals -----------------------------------------------------------------------------------------------------------
+    row("y = DFT(x)", x=normal(2, 5, 1), why="real", **LINEAR),
+    row("y = DFT<onesided=1>(x, n)", x=normal(2, 5, 1), n=np.array(8, np.int64), why="filled with zeros", **LINEAR),
+    row("y = DFT(x, n, axis)", x=normal(2, 6, 3, 2), n=np.array(4, np.int64), axis=np.array(1, np.int64), why="complex, cut", **LINEAR),
+    row("y = DFT<inverse=1>(x, , axis)", x=normal(4, 3, 2), axis=np.array(0, np.int64), **LINEAR),
+    row("y = DFT<inverse=1, onesided=1>(x)", x=normal(2, 4, 2), why="to a real signal", runtime="it gives another shape", **LINEAR),
+    row("y = DFT<inverse=1, onesided=1>(x, n)", x=normal(2, 4, 2), n=np.array(7, np.int64), why="to an odd length", runtime="it gives another shape",
+        **LINEAR),
+    row("y = DFT<axis=1>(x)", x=normal(2, 5, 1), opset=17, why="raised to 20", **LINEAR),
+    row("y = STFT<onesided=1>(x, hop, w)", x=normal(2, 12, 1), hop=np.array(3, np.int64), w=positive(6), opset=17,
+        static="onnx does not infer its shape"),
+    row("y = STFT<onesided=0>(x, hop, w, n)", x=normal(1, 11, 2), hop=np.array(2, np.int64), w=positive(4), n=np.array(4, np.int64),
+        why="complex", static="onnx does not infer its shape"),
+    row("y = STFT<onesided=1>(x, hop, , n)", x=normal(1, 9, 1), hop=np.array(2, np.int64), n=np.array(5, np.int64), why="no window",
+        static="onnx does not infer its shape", **LINEAR),
+    # resize, the rest ---------------------------------------------------------------------------------------------------
+    row("y = Resize<mode=\"cubic\">(x, , scales)", x=normal(1, 2, 4, 5), scales=np.array([1, 1, 1.5, 0.6], np.float32), **CUBIC),
+    row("y = Resize<mode=\"cubic\", cubic_coeff_a=-0.5, exclude_outside=1>(x, , , sizes)", x=normal(1, 2, 4, 5), sizes=ints(1, 2, 7, 3), **CUBIC),
+    row("y = Resize<mode=\"cubic\", coordinate_transformation_mode=\"align_corners\">(x, , , sizes)", x=normal(1, 2, 4, 5),
+        sizes=ints(1, 2, 7, 3), **CUBIC),
+    row("y = Resize<mode=\"linear\", antialias=1>(x, , , sizes)", x=normal(1, 2, 7, 5), sizes=ints(1, 2, 3, 4), **LINEAR),
+    row("y = Resize<mode=\"cubic\", antialias=1>(x, , , sizes)", x=normal(1, 2, 7, 5), sizes=ints(1, 2, 3, 4), **CUBIC),
+    row("y = Resize<mode=\"cubic\", antialias=1, exclude_outside=1, cubic_coeff_a=-0.5>(x, , scales)", x=normal(1, 2, 7, 5),
+        scales=np.array([1, 1, 0.5, 0.8], np.float32), **CUBIC),
+    row("y = Resize<mode=\"linear\", keep_aspect_ratio_policy=\"not_larger\", axes=[2,3]>(x, , , sizes)", x=normal(1, 2, 4, 5),
+        sizes=ints(7, 7), **LINEAR),
+    row("y = Resize<keep_aspect_ratio_policy=\"not_smaller\", axes=[3,2]>(x, , , sizes)", x=normal(1, 2, 4, 5), sizes=ints(3, 7), **LINEAR),
 ]
 # fmt: on

@@ -50,7 +50,7 @@ def graph(
     """
     header = f'<domain: "local", opset_import: ["": {opset}, "local": 1]>'
     bodies = " ".join(f"{header} {f}" for f in functions)
-    return Graph(text, inputs, opset, why, step, tol, static, "", (), reference, bodies, True, of, single)
+    return Graph(text, inputs, opset, why, step, tol, static, "", (), reference, "", bodies, True, of, single)
 
 
 def flag(value: bool) -> given:

@@ -35,8 +35,8 @@ def test_gradient_is_the_finite_difference(case: Case, symbolic: bool):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_onnxruntime_computes_the_same_gradient_in_float32(case: Case):
-    if case.reference:
-        pytest.skip(case.reference)
+    if case.reference or case.runtime:
+        pytest.skip(case.reference or case.runtime)
     exact, single = Trial(case), Trial(case, dtype="float32", symbolic=not case.static)
     # the engines must agree on the forward value first: the reference evaluator errs for some operators
     np.testing.assert_allclose(single.forward(), exact.forward(), rtol=1e-4, atol=1e-4)
@@ -53,6 +53,8 @@ def test_gradient_graph_passes_the_full_check_and_keeps_its_opset(case: Case):
     trial = Trial(case, dtype="float32")
     if case.op_type == "GroupNormalization" and case.opset < 21:
         pytest.skip("the checker refuses the original: GroupNormalization of opset 18 is deprecated")
+    if case.runtime:
+        pytest.skip(case.runtime)
     onnx.checker.check_model(trial.gradient, full_check=True)
     if "raised" not in case.why and case.opset >= 16:
         assert trial.gradient.opset_import[0].version == case.opset
@@ -127,6 +129,7 @@ SYMMETRIC = {
     ("Clip", 2): "high < x or high < low: x and low play the same part",
     ("GroupNormalization", 2): "before 21 only the rank of x is read, and a group's sum is the same in any order",
 }
+ABORTS = {("ConvTranspose", 1): "onnx's shape inference ends the process on a Conv whose kernel has such dimensions"}
 
 
 def inputs_with_a_rule() -> list[tuple[Rule, int]]:
@@ -138,6 +141,8 @@ def test_every_mutation_of_a_rule_makes_a_row_fail(rule: Rule, index: int):
     rows = [case for case in CASES if case.op_type == rule.op_type and rule is RULES.find(rule.op_type, case.opset)]
     rows.sort(key=lambda case: bool(case.reference))
     for kind, table in mutations(rule, index).items():
+        if kind == "exchanged" and (rule.op_type, index) in ABORTS:
+            continue
         changed = caught = False
         for case in rows:
             dtype = "float32" if case.reference else "float64"

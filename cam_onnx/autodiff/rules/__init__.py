@@ -16,6 +16,8 @@ from cam_onnx.autodiff.rules import (
     recurrent,
     reduction,
     resize,
+    sampling,
+    signal,
 )
 
 __all__ = [
@@ -31,4 +33,6 @@ __all__ = [
     "recurrent",
     "reduction",
     "resize",
+    "sampling",
+    "signal",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.rules.elementwise import inverse
 from cam_onnx.autodiff.table import broadcast, defbroadcast, defvjp, each
 from cam_onnx.autodiff.val import Val
 
@@ -11,7 +12,6 @@ __all__: list[str] = []
 defbroadcast("Add", lambda op, g, y, a, b: g, lambda op, g, y, a, b: g)
 defbroadcast("Sub", lambda op, g, y, a, b: g, lambda op, g, y, a, b: -g)
 defbroadcast("Mul", lambda op, g, y, a, b: g * b, lambda op, g, y, a, b: g * a)
-defbroadcast("Div", lambda op, g, y, a, b: g / b, lambda op, g, y, a, b: -g * y / b)
 defvjp("Sum", each(lambda op, i, g, y, *xs: g, broadcast=True))
 defvjp("Expand", broadcast(lambda op, g, y, x, shape: g), None)
 
@@ -40,10 +40,19 @@ defbroadcast(
 )
 
 
+def over(op: Emitter, g: Val, b: Val) -> Val:
+    """Return g / b, and 0 where b is 0: a division by 0 that a Where has masked must not give NaN."""
+    return g / b if b.known is not None and b.known.all() else g * inverse(op, b)
+
+
+defbroadcast("Div", lambda op, g, y, a, b: over(op, g, b), lambda op, g, y, a, b: -over(op, g, b) * over(op, a, b))
+
+
 def pow_base(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
     b = op.Cast(b, to=a.dtype)
-    # x^0 is constant: without the mask its slope at 0 would be 0 * infinity
-    slope = op.Where(op.Equal(b, 0.0), 0.0, b * op.Pow(a, b - 1.0))
+    slope = b * op.Pow(a, b - 1.0)
+    if b.known is None or (b.known < 1).any():
+        slope = op.Where(op.And(op.Equal(a, 0.0), op.Less(b, 1.0)), 0.0, slope)  # infinite, or 0 * infinity: x^0
     return g * slope
 
 
@@ -53,3 +62,5 @@ def pow_exponent(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
 
 
 defbroadcast("Pow", pow_base, pow_exponent)
+# the quotient is a whole number: rounding takes away what the division lost
+defbroadcast("Mod", lambda op, g, y, a, b, fmod: g, lambda op, g, y, a, b, fmod: -g * op.Round((a - y) / b))

@@ -8,9 +8,9 @@ once. Stride above 1: ConvTranspose. Every attribute is spelled out: some browse
 from __future__ import annotations
 
 from cam_onnx.autodiff.emit import Emitter
-from cam_onnx.autodiff.rules.layout import pad_or_cut
+from cam_onnx.autodiff.rules.layout import WHOLE, pad_or_cut
 from cam_onnx.autodiff.rules.windows import Windows
-from cam_onnx.autodiff.table import defvjp, missing
+from cam_onnx.autodiff.table import defvjp
 from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
@@ -112,7 +112,86 @@ def conv_b(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val, **_: object) -> 
     return op.ReduceSum(g, [axis for axis in range(x.rank) if axis != 1], keepdims=0)
 
 
-defvjp("Conv", conv_x, missing("with respect to the kernel"), conv_b)
+def correlate(
+    op: Emitter, source: Val, cells: Val, w: Val, group: int, strides: list[int], dilations: list[int]
+) -> Val:
+    """Return the cotangent of a kernel (M, C/group, *K): what each tap reads of `source`, times `cells`.
+
+    `source` (N, C, *S) is padded already, `cells` is (N, M, *O). A convolution over N, in which the windows are the
+    kernel: strides and dilations change places.
+    """
+    space = list(range(2, w.rank))
+    channels = w.dims[1]
+    if group == 1:
+        turned = op.Transpose(source, perm=[1, 0, *space])
+    else:
+        if not isinstance(channels, int):
+            raise Refused("groups with a channel count that is known at run time only")
+        whole = op.Slice(op.Shape(source), [2], [WHOLE], [0])
+        split = op.Reshape(source, op.Concat([0, group, channels], whole, axis=0))
+        swapped = op.Transpose(split, perm=[2, 1, 0, *(a + 1 for a in space)])
+        turned = op.Reshape(swapped, op.Concat([channels, -1], whole, axis=0))
+    found = op.Conv(
+        turned,
+        op.Transpose(cells, perm=[1, 0, *space]),
+        auto_pad="NOTSET",
+        dilations=strides,
+        group=group,
+        pads=[0] * (2 * len(space)),
+        strides=dilations,
+    )
+    taps = op.Slice(found, [0] * len(space), op.shape(w, 2), space)  # a size that does not divide leaves more
+    return op.Transpose(taps, perm=[1, 0, *space])
+
+
+def conv_w(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    w: Val,
+    b: Val | None,
+    auto_pad: str,
+    dilations: list[int] | None,
+    group: int,
+    kernel_shape: list[int] | None,
+    pads: list[int] | None,
+    strides: list[int] | None,
+) -> Val:
+    kernel = kernel_shape or [int(d) for d in w.dims[2:] if isinstance(d, int)]
+    windows = Windows.of(op, x, y, kernel, strides, dilations, pads, auto_pad)
+    padded = pad_or_cut(op, x, op.Concat([0, 0], windows.before, [0, 0], windows.after, axis=0))
+    return correlate(op, padded, g, w, group, windows.strides, windows.dilations)
+
+
+defvjp("Conv", conv_x, conv_w, conv_b)
+
+
+def unfolded(
+    op: Emitter,
+    y: Val,
+    x: Val,
+    kernel: list[int],
+    strides: list[int],
+    dilations: list[int],
+    auto_pad: str,
+    output_padding: list[int] | None,
+    output_shape: list[int] | None,
+    pads: list[int] | None,
+) -> Val:
+    """Return the pads that make of a ConvTranspose's output the whole of what its windows reach."""
+    axes = len(kernel)
+    span = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+    full = (op.shape(x, 2) - [1] * axes) * strides + span  # without padding and output_padding
+    if auto_pad == "NOTSET" and not output_shape:
+        front = op.constant(list(pads[:axes]) if pads else [0] * axes)
+    elif auto_pad == "VALID":
+        front = op.constant([0] * axes)
+    else:  # the output's size is given, the padding follows
+        total = op.Max(full + list(output_padding or [0] * axes) - op.shape(y, 2), [0] * axes)
+        half = total / ([2] * axes)
+        front = half if auto_pad == "SAME_UPPER" else total - half
+    return op.Concat([0, 0], front, [0, 0], full - op.shape(y, 2) - front, axis=0)
 
 
 def conv_transpose_x(
@@ -137,17 +216,7 @@ def conv_transpose_x(
         raise Refused("a kernel size that is known at run time only")
     axes = len(kernel)
     strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
-    span = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
-    full = (op.shape(x, 2) - [1] * axes) * strides + span  # without padding and output_padding
-    if auto_pad == "NOTSET" and not output_shape:
-        front = op.constant(list(pads[:axes]) if pads else [0] * axes)
-    elif auto_pad == "VALID":
-        front = op.constant([0] * axes)
-    else:  # the output's size is given, the padding follows
-        total = op.Max(full + list(output_padding or [0] * axes) - op.shape(y, 2), [0] * axes)
-        half = total / ([2] * axes)
-        front = half if auto_pad == "SAME_UPPER" else total - half
-    edges = op.Concat([0, 0], front, [0, 0], full - op.shape(y, 2) - front, axis=0)
+    edges = unfolded(op, y, x, kernel, strides, dilations, auto_pad, output_padding, output_shape, pads)
     inside = edges.known is not None and (edges.known >= 0).all()
     spelled = [0] * (2 * axes)
     if inside and edges.known is not None:
@@ -166,4 +235,29 @@ def conv_transpose_x(
     )
 
 
-defvjp("ConvTranspose", conv_transpose_x, missing("with respect to the kernel"), conv_b)
+def conv_transpose_w(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    w: Val,
+    b: Val | None,
+    auto_pad: str,
+    dilations: list[int] | None,
+    group: int,
+    kernel_shape: list[int] | None,
+    output_padding: list[int] | None,
+    output_shape: list[int] | None,
+    pads: list[int] | None,
+    strides: list[int] | None,
+) -> Val:
+    """That of the convolution it is the transpose of: input and output change places."""
+    kernel = kernel_shape or [int(d) for d in w.dims[2:] if isinstance(d, int)]
+    if len(kernel) != w.rank - 2:
+        raise Refused("a kernel size that is known at run time only")
+    strides, dilations = list(strides or [1] * len(kernel)), list(dilations or [1] * len(kernel))
+    edges = unfolded(op, y, x, kernel, strides, dilations, auto_pad, output_padding, output_shape, pads)
+    return correlate(op, pad_or_cut(op, g, edges), x, w, group, strides, dilations)
+
+
+defvjp("ConvTranspose", conv_transpose_x, conv_transpose_w, conv_b)

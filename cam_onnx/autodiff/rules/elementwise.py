@@ -11,13 +11,17 @@ import math
 import onnx_ir as ir
 
 from cam_onnx.autodiff.emit import Emitter
-from cam_onnx.autodiff.table import broadcast, defvjp, defzero, missing
+from cam_onnx.autodiff.table import broadcast, defvjp, defzero
 from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
-defzero("Floor", "Ceil", "Round", "Sign", "IsNaN", "IsInf", "Not", "And", "Or", "Xor")
-defzero("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+defzero("Floor", "Ceil", "Round", "Sign", why="steps")
+defzero("IsNaN", "IsInf", "Not", "And", "Or", "Xor", why="a truth value")
+defzero("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", why="a truth value")
+defzero("Hardmax", why="steps: which entry is largest")
+defzero("Bernoulli", "Multinomial", "RandomNormal", "RandomUniform", why="a random draw")
+defzero("RandomNormalLike", "RandomUniformLike", why="a random draw, of which the input gives the shape")
 
 defvjp("Identity", lambda op, g, y, x: g)
 defvjp("Cast", lambda op, g, y, x, **_: g)  # the walk gives it the type of x
@@ -26,11 +30,20 @@ defvjp("Relu", lambda op, g, y, x: gate(op, g, y, low=0.0))  # at 0: 0
 defvjp("Sigmoid", lambda op, g, y, x: g * (y * one_minus(op, y)))
 defvjp("Tanh", lambda op, g, y, x: g * one_minus(op, y * y))
 defvjp("Exp", lambda op, g, y, x: g * y)
-defvjp("Log", lambda op, g, y, x: g / x)
+defvjp("Log", lambda op, g, y, x: g * inverse(op, x))
 defvjp("Abs", lambda op, g, y, x: g * op.Sign(x))  # at 0: 0
 defvjp("Sin", lambda op, g, y, x: g * op.Cos(x))
 defvjp("Cos", lambda op, g, y, x: -g * op.Sin(x))
-defvjp("Reciprocal", lambda op, g, y, x: -g * y * y)
+defvjp("Reciprocal", lambda op, g, y, x: -square(g, op.Where(op.Equal(x, 0.0), 0.0, y)))
+defvjp("Tan", lambda op, g, y, x: g * (1.0 + y * y))
+defvjp("Sinh", lambda op, g, y, x: g * op.Cosh(x))
+defvjp("Cosh", lambda op, g, y, x: g * op.Sinh(x))
+defvjp("Asin", lambda op, g, y, x: g * inverse(op, op.Sqrt((1.0 - x) * (1.0 + x))))
+defvjp("Acos", lambda op, g, y, x: -g * inverse(op, op.Sqrt((1.0 - x) * (1.0 + x))))
+defvjp("Atan", lambda op, g, y, x: g / (1.0 + x * x))
+defvjp("Asinh", lambda op, g, y, x: g / op.Sqrt(1.0 + x * x))
+defvjp("Acosh", lambda op, g, y, x: g * inverse(op, op.Sqrt((x - 1.0) * (x + 1.0))))
+defvjp("Atanh", lambda op, g, y, x: g * inverse(op, (1.0 - x) * (1.0 + x)))
 defvjp("Erf", lambda op, g, y, x: g * op.Exp(-x * x) * (2.0 / math.sqrt(math.pi)))
 defvjp("Softplus", lambda op, g, y, x: g * op.Sigmoid(x))  # 1 - exp(-y) would lose small slopes
 defvjp("Softsign", lambda op, g, y, x: square(g, 1.0 - op.Abs(y)))
@@ -68,6 +81,14 @@ def one_minus(op: Emitter, y: Val) -> Val:
     return op.HardSigmoid(y, alpha=-1.0, beta=1.0) if y.dtype == ir.DataType.FLOAT else 1.0 - y
 
 
+def inverse(op: Emitter, x: Val) -> Val:
+    """Return 1 / x, and 0 at 0: where a slope is infinite, 0 keeps 0 * infinity = NaN out of everything in front of it.
+
+    A logarithm of 0 that a Where has masked would spoil the whole map otherwise.
+    """
+    return op.Where(op.Equal(x, 0.0), 0.0, 1.0 / x)
+
+
 def where(op: Emitter, mask: Val, g: Val) -> Val:
     """Return `g` where `mask` holds, else 0. Where is twice as slow as a product, but 0 times infinity is not 0."""
     return g * op.Cast(mask, to=g.dtype) if g.finite else op.Where(mask, g, 0.0)
@@ -79,8 +100,7 @@ def square(g: Val, factor: Val) -> Val:
 
 
 def sqrt(op: Emitter, g: Val, y: Val, x: Val) -> Val:
-    # at 0 the slope is infinite: 0 keeps 0 * infinity = NaN out of everything in front of it
-    return op.Where(op.Greater(y, 0.0), g / (2.0 * y), 0.0)
+    return op.Where(op.Greater(y, 0.0), g / (2.0 * y), 0.0)  # at 0: 0, as `inverse`
 
 
 def leaky_relu(op: Emitter, g: Val, y: Val, x: Val, alpha: float) -> Val:
@@ -141,10 +161,38 @@ def clip_high(op: Emitter, g: Val, y: Val, x: Val, low: Val | None, high: Val) -
     return where(op, above if low is None else op.Or(above, op.Greater(low, high)), g)
 
 
-def dropout(op: Emitter, g: Val, y: Val, x: Val, ratio: Val | None, training_mode: Val | None, **_: object) -> Val:
+Vals = tuple[Val | None, ...]
+
+
+def dropout(op: Emitter, gs: Vals, ys: Vals, x: Val, ratio: Val | None, training_mode: Val | None, **_: object) -> Val:
+    """In training mode: of the draw that this run made, which the mask or the zeros of the output show."""
+    g, y = gs[0], ys[0]
+    assert g is not None
+    assert y is not None
     if training_mode is None or (training_mode.known is not None and not training_mode.known.any()):
         return g
-    raise Refused("training mode is random; export the model in inference mode")
+    mask = ys[1] if len(ys) > 1 else None
+    kept = op.Not(op.Equal(y, 0.0)) if mask is None or not mask.name else mask
+    left = op.constant(0.5, g.dtype) if ratio is None else 1.0 - op.Cast(ratio, to=g.dtype)
+    drawn = where(op, kept, g * inverse(op, left))
+    return op.Where(training_mode, drawn, g) if training_mode.known is None else drawn
+
+
+def dropout_ratio(op: Emitter, gs: Vals, ys: Vals, x: Val, ratio: Val, training_mode: Val | None, **_: object) -> Val:
+    """What is kept is divided by 1 - ratio; which is kept does not move."""
+    g, y = gs[0], ys[0]
+    assert g is not None
+    assert y is not None
+    if training_mode is None:
+        return op.Expand(op.constant(0.0, g.dtype), op.shape(ratio))
+    slope = op.ReduceSum(g * y, keepdims=0) * inverse(op, 1.0 - op.Cast(ratio, to=g.dtype))
+    return where(op, training_mode, slope)
+
+
+def bit_cast(op: Emitter, g: Val, y: Val, x: Val, **_: object) -> Val:
+    if x.value.dtype != y.value.dtype:
+        raise Refused(f"the bits of {x.value.dtype} read as {y.value.dtype}")
+    return g
 
 
 defvjp("Sqrt", sqrt)
@@ -156,4 +204,5 @@ defvjp("Mish", mish)
 defvjp("Gelu", gelu)
 defvjp("HardSwish", hard_swish)
 defvjp("Clip", clip, broadcast(clip_low), broadcast(clip_high))
-defvjp("Dropout", dropout, missing("with respect to the ratio"), None)
+defvjp("Dropout", dropout, dropout_ratio, None, several=True)
+defvjp("BitCast", bit_cast)

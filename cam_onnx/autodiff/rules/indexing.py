@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.layout import add_at
-from cam_onnx.autodiff.table import defvjp
-from cam_onnx.autodiff.val import Refused, Val
+from cam_onnx.autodiff.rules.reduction import others, without_zeros
+from cam_onnx.autodiff.table import defvjp, zero
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -44,33 +48,120 @@ def zeros_like(op: Emitter, g: Val, x: Val) -> Val:
     return op.Expand(op.constant(0.0, g.dtype), op.shape(x))
 
 
-def overwrites(reduction: str) -> bool:
-    """Whether a scatter replaces what was there; it may also add to it."""
-    if reduction not in ("none", "add"):
-        raise Refused(f"reduction {reduction}")
-    return reduction == "none"
+@dataclass(frozen=True)
+class Scatter:
+    """A scatter of `updates` into `x` that gave `y`: `put` writes as it did, `get` reads what each update went to."""
+
+    op: Emitter
+    g: Val
+    y: Val
+    x: Val
+    updates: Val
+    put: Callable[[Val, Val, str], Val]
+    get: Callable[[Val], Val]
+    reduction: str
+
+    @classmethod
+    def elements(
+        cls, op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, axis: int, reduction: str
+    ) -> Scatter:
+        def put(base: Val, values: Val, how: str) -> Val:
+            return op.ScatterElements(base, indices, values, axis=axis, reduction=how if how != "none" else None)
+
+        return cls(op, g, y, x, updates, put, lambda v: op.GatherElements(v, indices, axis=axis), reduction)
+
+    @classmethod
+    def nd(cls, op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, reduction: str) -> Scatter:
+        def put(base: Val, values: Val, how: str) -> Val:
+            return op.ScatterND(base, indices, values, reduction=how if how != "none" else None)
+
+        return cls(op, g, y, x, updates, put, lambda v: op.GatherND(v, indices), reduction)
+
+    def of_x(self) -> Val:
+        op, g = self.op, self.g
+        if self.reduction == "none":
+            return self.put(g, zeros_like(op, g, self.updates), "none")
+        if self.reduction == "add":
+            return g
+        if self.reduction == "mul":
+            return g * others(op, self.x, *self.product())
+        return self.share() * op.Cast(op.Equal(self.x, self.y), to=g.dtype)
+
+    def of_updates(self) -> Val:
+        op, g = self.op, self.g
+        if self.reduction in ("none", "add"):
+            return self.get(g)
+        if self.reduction == "mul":
+            product, zeros = self.product()
+            return self.get(g) * others(op, self.updates, self.get(product), self.get(zeros))
+        return self.get(self.share()) * op.Cast(op.Equal(self.updates, self.get(self.y)), to=g.dtype)
+
+    def product(self) -> tuple[Val, Val]:
+        """Return for each entry the product of its factors that are not 0, and how many are."""
+        op = self.op
+        zero = [op.Cast(op.Equal(v, 0.0), to=self.g.dtype) for v in (self.x, self.updates)]
+        return self.put(without_zeros(op, self.x), without_zeros(op, self.updates), "mul"), self.put(*zero, "add")
+
+    def share(self) -> Val:
+        """Minimum and maximum: ties share evenly, as PyTorch's scatter_reduce."""
+        op = self.op
+        own = op.Cast(op.Equal(self.x, self.y), to=self.g.dtype)
+        theirs = op.Cast(op.Equal(self.updates, self.get(self.y)), to=self.g.dtype)
+        return self.g / self.put(own, theirs, "add")
 
 
-def scatter_elements_x(
-    op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, axis: int, reduction: str
+def tensor_scatter_positions(op: Emitter, x: Val, update: Val, indices: Val | None, axis: int, mode: str) -> Val:
+    axis %= x.rank
+    steps = op.Range(0, op.Squeeze(op.shape(update, axis, axis + 1), [0]), 1)
+    at = op.Unsqueeze(steps, [0]) if indices is None else op.Unsqueeze(op.Cast(indices, to=7), [1]) + steps
+    if mode == "circular":
+        at = op.Mod(at, op.shape(x, axis, axis + 1))
+    between, behind = list(range(1, axis)), list(range(axis + 1, x.rank))
+    return op.Expand(op.Unsqueeze(at, between + behind) if between + behind else at, op.shape(update))
+
+
+def tensor_scatter_x(
+    op: Emitter, g: Val, y: Val, x: Val, update: Val, indices: Val | None, axis: int, mode: str
 ) -> Val:
-    return op.ScatterElements(g, indices, zeros_like(op, g, updates), axis=axis) if overwrites(reduction) else g
+    at = tensor_scatter_positions(op, x, update, indices, axis, mode)
+    return op.ScatterElements(g, at, zeros_like(op, g, update), axis=axis % x.rank)
 
 
-def scatter_elements_updates(
-    op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, axis: int, reduction: str
+def tensor_scatter_update(
+    op: Emitter, g: Val, y: Val, x: Val, update: Val, indices: Val | None, axis: int, mode: str
 ) -> Val:
-    overwrites(reduction)
-    return op.GatherElements(g, indices, axis=axis)
+    at = tensor_scatter_positions(op, x, update, indices, axis, mode)
+    return op.GatherElements(g, at, axis=axis % x.rank)
 
 
-def scatter_nd_x(op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, reduction: str) -> Val:
-    return op.ScatterND(g, indices, zeros_like(op, g, updates)) if overwrites(reduction) else g
+def compress(op: Emitter, g: Val, y: Val, x: Val, condition: Val, axis: int | None) -> Val:
+    kept = op.Squeeze(op.NonZero(condition), [0])
+    return add_flat(op, g, x, kept) if axis is None else add_at(op, g, x, axis % x.rank, kept)
 
 
-def scatter_nd_updates(op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, reduction: str) -> Val:
-    overwrites(reduction)
-    return op.GatherND(g, indices)
+def add_flat(op: Emitter, g: Val, x: Val, positions: Val) -> Val:
+    """Write the entries of `g` into zeros at distinct positions of the flattened `x`."""
+    zeros = op.Expand(op.constant(0.0, g.dtype), op.ReduceProd(op.shape(x), keepdims=1))
+    return op.reshape_like(op.ScatterElements(zeros, positions, g, axis=0), x)
+
+
+def unique(
+    op: Emitter, gs: tuple[Val | None, ...], ys: tuple[Val, ...], x: Val, axis: int | None, sorted: int  # noqa: A002
+) -> Val:
+    """Equal entries are one: its cotangent goes to the first of them."""
+    g = gs[0]
+    assert g is not None
+    first = ys[1] if len(ys) > 1 and ys[1].name else op.Unique(x, axis=axis, sorted=sorted, outputs=2)[1]
+    return add_flat(op, g, x, first) if axis is None else add_at(op, g, x, axis % x.rank, first)
+
+
+def one_hot_values(op: Emitter, g: Val, y: Val, indices: Val, depth: Val, values: Val, axis: int) -> Val:
+    marks = [op.OneHot(indices, depth, op.Cast(op.constant(pair), to=g.dtype), axis=axis) for pair in ([1, 0], [0, 1])]
+    return op.Concat(*(op.Unsqueeze(op.ReduceSum(g * mark, keepdims=0), [0]) for mark in marks), axis=0)
+
+
+def max_unpool(op: Emitter, g: Val, y: Val, x: Val, indices: Val, shape: Val | None, **_: object) -> Val:
+    return op.Reshape(op.Gather(op.Reshape(g, [-1]), op.Reshape(indices, [-1])), op.shape(x))
 
 
 def top_k(op: Emitter, gs: tuple[Val | None, ...], ys: tuple[Val, ...], x: Val, k: Val, axis: int, **_: object) -> Val:
@@ -82,6 +173,22 @@ def top_k(op: Emitter, gs: tuple[Val | None, ...], ys: tuple[Val, ...], x: Val, 
 defvjp("Gather", gather, None)
 defvjp("GatherElements", gather_elements, None)
 defvjp("GatherND", gather_nd, None)
-defvjp("ScatterElements", scatter_elements_x, None, scatter_elements_updates)
-defvjp("ScatterND", scatter_nd_x, None, scatter_nd_updates)
+defvjp(
+    "ScatterElements",
+    lambda *values, **how: Scatter.elements(*values, **how).of_x(),
+    None,
+    lambda *values, **how: Scatter.elements(*values, **how).of_updates(),
+)
+defvjp(
+    "ScatterND",
+    lambda *values, **how: Scatter.nd(*values, **how).of_x(),
+    None,
+    lambda *values, **how: Scatter.nd(*values, **how).of_updates(),
+)
+defvjp("TensorScatter", tensor_scatter_x, tensor_scatter_update, None)
+defvjp("Compress", compress, None)
+defvjp("Unique", unique, several=True)
+defvjp("ReverseSequence", lambda op, g, y, x, lengths, **how: op.ReverseSequence(g, lengths, **how), None)
+defvjp("OneHot", zero("an index"), zero("a size"), one_hot_values)
+defvjp("MaxUnpool", max_unpool, None, None)
 defvjp("TopK", top_k, None, several=True)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from cam_onnx.autodiff.emit import Emitter
-from cam_onnx.autodiff.table import defvjp, defzero, each, missing
+from cam_onnx.autodiff.table import defvjp, defzero, each, zero
 from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
-defzero("Shape", "Size", "Constant", "ConstantOfShape", "Range", "NonZero", "OneHot", "EyeLike")
+defzero("Shape", "Size", "NonZero", why="sizes and positions")
+defzero("Constant", "ConstantOfShape", "EyeLike", why="a constant, of which the input gives the shape")
+defzero("MelWeightMatrix", "HannWindow", "HammingWindow", "BlackmanWindow", why="a table: sizes and whole bins")
+defzero("NonMaxSuppression", why="which boxes are kept")
+defzero("TfIdfVectorizer", "StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", why="words")
+defzero("ImageDecoder", why="a file")
+defzero("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", why="whole numbers")
 
 
 def put_back(op: Emitter, g: Val, y: Val, x: Val, *_: Val | None, **__: object) -> Val:
@@ -142,7 +148,17 @@ def pad(op: Emitter, g: Val, y: Val, x: Val, pads: Val, value: Val | None, axes:
 
 
 defvjp("Slice", slice_, None, None, None, None)
-defvjp("Pad", pad, None, missing("with respect to the fill value"), None)
+
+
+def pad_value(op: Emitter, g: Val, y: Val, x: Val, pads: Val, value: Val, axes: Val | None, mode: str) -> Val:
+    """The sum over what was filled."""
+    if mode != "constant":
+        return op.Expand(op.constant(0.0, g.dtype), op.shape(value))
+    taken = pad_or_cut(op, op.Expand(op.constant(1.0, g.dtype), op.shape(x)), pads, axes)
+    return op.Reshape(op.ReduceSum(op.Where(op.Equal(taken, 0.0), g, 0.0), keepdims=0), op.shape(value))
+
+
+defvjp("Pad", pad, None, pad_value, None)
 
 
 def depth_to_space(op: Emitter, g: Val, y: Val, x: Val, blocksize: int, mode: str) -> Val:
@@ -169,3 +185,56 @@ defvjp("DepthToSpace", depth_to_space)
 defvjp("SpaceToDepth", lambda op, g, y, x, blocksize: op.DepthToSpace(g, blocksize=blocksize, mode="DCR"))
 defvjp("Tile", tile, None)
 defvjp("CumSum", cum_sum, None)
+defvjp("Trilu", lambda op, g, y, x, k, upper: op.Trilu(g, k, upper=upper), None)
+
+
+def col2im(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    image: Val,
+    block: Val,
+    dilations: list[int] | None,
+    pads: list[int] | None,
+    strides: list[int] | None,
+) -> Val:
+    """Each column reads its block of the cotangent: along every axis the positions of (tap, block)."""
+    axes = y.rank - 2
+    pads, strides, dilations = pads or [0] * (2 * axes), strides or [1] * axes, dilations or [1] * axes
+    padded = pad_or_cut(op, g, op.constant([0, 0, *pads[:axes], 0, 0, *pads[axes:]]))
+    for axis in range(axes):
+        size = op.shape(y, axis + 2, axis + 3) + [pads[axis] + pads[axis + axes]]
+        taps = op.Squeeze(op.Slice(block, [axis], [axis + 1], [0]), [0])
+        count = (op.Squeeze(size, [0]) - (taps - 1) * dilations[axis] - 1) / strides[axis] + 1
+        at = op.Unsqueeze(op.Range(0, taps, 1) * [dilations[axis]], [1]) + op.Range(0, count, 1) * [strides[axis]]
+        padded = op.Gather(padded, at, axis=2 + 2 * axis)
+    first = list(range(2, 2 + 2 * axes, 2))
+    return op.reshape_like(op.Transpose(padded, perm=[0, 1, *first, *(a + 1 for a in first)]), x)
+
+
+defvjp("Col2Im", col2im, None, None)
+
+
+def cum_prod(op: Emitter, g: Val, y: Val, x: Val, axis: Val, exclusive: int, reverse: int) -> Val:
+    """For every factor the products without it: quadratic in the axis, and right where factors are 0."""
+    if axis.known is None:
+        raise Refused("an axis that is known at run time only")
+    along = int(axis.known.item()) % x.rank
+    place = op.Range(0, op.Squeeze(op.shape(x, along, along + 1), [0]), 1)
+    behind = [1] * (x.rank - along - 1)
+    factor, entry = op.Reshape(place, [-1, 1, *behind]), op.Reshape(place, [-1, *behind])
+    without = op.Where(op.Equal(factor, entry), 1.0, op.Unsqueeze(x, [along]))
+    products = op.CumProd(without, along + 1, exclusive=exclusive, reverse=reverse)
+    first, last = (entry, factor) if reverse else (factor, entry)
+    reached = op.Less(first, last) if exclusive else op.LessOrEqual(first, last)
+    return op.ReduceSum(op.Where(reached, op.Unsqueeze(g, [along]) * products, 0.0), [along + 1], keepdims=0)
+
+
+def range_delta(op: Emitter, g: Val, y: Val, start: Val, limit: Val, delta: Val, **_: object) -> Val:
+    steps = op.Range(0, op.Squeeze(op.Shape(y), [0]), 1)
+    return op.ReduceSum(g * op.Cast(steps, to=g.dtype), keepdims=0)
+
+
+defvjp("CumProd", cum_prod, None)
+defvjp("Range", lambda op, g, *_, **__: op.ReduceSum(g, keepdims=0), zero("a count"), range_delta)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cam_onnx.autodiff.broadcasting import sum_to
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import broadcast, defvjp, each
@@ -58,22 +60,84 @@ defvjp("Gemm", gemm_left, gemm_right, broadcast(lambda op, g, y, a, b, c, beta, 
 
 
 def einsum(op: Emitter, i: int, g: Val, y: Val, *xs: Val, equation: str) -> Val:
-    """Another Einsum: the output takes the operand's place."""
-    left, _, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if "->" not in equation:  # implicit: the labels that stand once, in order
-        right = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
-    own = terms[i]
-    if "." in equation or len(set(own)) < len(own):
-        raise Refused(f"equation {equation}: ellipsis or a repeated label")
-    others = [(term, x) for k, (term, x) in enumerate(zip(terms, xs, strict=True)) if k != i]
+    """Another Einsum: the output takes the operand's place.
+
+    An ellipsis becomes letters, aligned from the right. A label that stands twice in the operand reads its diagonal:
+    the cotangent is laid along it.
+    """
+    terms, right = spelled(equation, xs)
+    own, x = terms[i], xs[i]
+    others = [(term, other) for k, (term, other) in enumerate(zip(terms, xs, strict=True)) if k != i]
     there = set(right).union(*(term for term, _ in others))
-    result = "".join(label for label in own if label in there)
-    product = op.Einsum(
-        g, *(x for _, x in others), equation=f"{','.join([right, *(term for term, _ in others)])}->{result}"
-    )
-    summed = [axis for axis, label in enumerate(own) if label not in there]  # summed alone: repeat along
-    return op.Expand(op.Unsqueeze(product, summed), op.shape(xs[i])) if summed else product
+    labels = "".join(dict.fromkeys(own))
+    kept = "".join(label for label in labels if label in there)
+    told = ",".join([right, *(term for term, _ in others)])
+    product = op.Einsum(g, *(other for _, other in others), equation=f"{told}->{kept}")
+    if kept != labels:  # summed alone: repeat along
+        product = op.Unsqueeze(product, [a for a, label in enumerate(labels) if label not in there])
+        alone = [
+            op.constant([1]) if label in there else op.shape(x, own.index(label), own.index(label) + 1)
+            for label in labels
+        ]
+        product = op.Expand(product, op.Concat(*alone, axis=0))
+    if len(labels) == len(own):
+        if not any(label in ELLIPSIS for label in own):
+            return product
+        sizes = {label: d for term, v in [(right, y), *others] for label, d in zip(term, v.dims, strict=True) if d != 1}
+        wide = [sizes.get(label, 1) if label in there else d for label, d in zip(own, x.dims, strict=True)]
+        return sum_to(op, product, wide, x)  # the ellipsis of another operand may be larger
+    places = [a for a, label in enumerate(own) if own.index(label) == a]
+    twice = [a for a in range(len(own)) if a not in places]
+    laid = op.Unsqueeze(product, twice)
+    for axis in twice:
+        first = own.index(own[axis])
+        along = [
+            op.Reshape(
+                op.Range(0, op.Squeeze(op.shape(x, a, a + 1), [0]), 1), [-1 if b == a else 1 for b in range(x.rank)]
+            )
+            for a in (first, axis)
+        ]
+        laid = op.Where(op.Equal(*along), laid, 0.0)
+    return laid
+
+
+ELLIPSIS = "ZYXWVUTSRQ"  # the axes of an ellipsis, from the last
+
+
+def spelled(equation: str, xs: Sequence[Val]) -> tuple[list[str], str]:
+    """Return the operands' labels and the output's, one letter an axis."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms, dots = [], 0
+    for term, x in zip(left.split(","), xs, strict=True):
+        count = x.rank - len(term.replace("...", ""))
+        dots = max(dots, count)
+        terms.append(term.replace("...", ELLIPSIS[:count][::-1]))
+    if set(ELLIPSIS[:dots]) & set(equation):
+        raise Refused(f"equation {equation}: an ellipsis beside the labels {ELLIPSIS[:dots]}")
+    if not arrow:  # the labels that stand once, in order, behind the ellipsis
+        plain = left.replace("...", "").replace(",", "")
+        right = "..." * (dots > 0) + "".join(sorted(c for c in set(plain) if plain.count(c) == 1))
+    return terms, right.replace("...", ELLIPSIS[:dots][::-1])
 
 
 defvjp("Einsum", each(einsum))
+
+
+def det(op: Emitter, g: Val, y: Val, x: Val) -> Val:
+    """The matrix of cofactors: it is there where the inverse is not."""
+    n = op.shape(x, x.rank - 1)
+    if n.known is not None and n.known.item() == 1:
+        return op.Unsqueeze(g, [-2, -1])
+    size = op.Squeeze(n, [0])
+    every = op.Range(0, size, 1)
+    kept = op.Range(0, size - 1, 1)
+    kept = kept + op.Cast(op.GreaterOrEqual(kept, op.Unsqueeze(every, [1])), to=7)  # (without, which): the others
+    rows, columns = op.Unsqueeze(kept, [1, 3]), op.Unsqueeze(kept, [0, 2])
+    flat = op.Reshape(x, op.Concat(op.shape(x, 0, x.rank - 2), [-1], axis=0) if x.rank > 2 else [-1])
+    minors = op.Det(op.Gather(flat, rows * size + columns, axis=-1))
+    odd = op.Unsqueeze(every, [1]) + every
+    odd = odd - odd / [2] * [2]
+    return op.Unsqueeze(g, [-2, -1]) * op.Where(op.Equal(odd, [1]), -minors, minors)
+
+
+defvjp("Det", det)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.rules.elementwise import inverse
 from cam_onnx.autodiff.table import defvjp, defzero
 from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
-defzero("ArgMax", "ArgMin")
+defzero("ArgMax", "ArgMin", why="an index")
 
 
 def spread(op: Emitter, g: Val, x: Val, axes: Val | None, keepdims: int, noop: int) -> Val:
@@ -106,13 +107,37 @@ def l2(op: Emitter, g: Val, y: Val, x: Val) -> Val:
     return op.Where(positive, g * x / op.Where(positive, y, 1.0), 0.0)
 
 
+LOWEST = -3.4e38
+
+
+def reduce_prod(op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int) -> Val:
+    along = axes_of(x, axes, noop_with_empty_axes)
+    if not along:
+        return g
+    product = op.ReduceProd(without_zeros(op, x), along, keepdims=1)
+    zeros = op.ReduceSum(op.Cast(op.Equal(x, 0.0), to=g.dtype), along, keepdims=1)
+    return restored(op, g, along, keepdims) * others(op, x, product, zeros)
+
+
+def without_zeros(op: Emitter, x: Val) -> Val:
+    return op.Where(op.Equal(x, 0.0), 1.0, x)
+
+
+def others(op: Emitter, x: Val, product: Val, zeros: Val) -> Val:
+    """Return the product of all factors but `x`, of which `product` has the zeros left out that `zeros` counts."""
+    alone = op.And(op.Equal(zeros, 1.0), op.Equal(x, 0.0))
+    return op.Where(op.Equal(zeros, 0.0), product / without_zeros(op, x), op.Where(alone, product, 0.0))
+
+
 defvjp("ReduceMax", reduce_max, None)
 defvjp("ReduceMin", reduce_min, None)
 defvjp("ReduceL1", through(lambda op, g, y, x: g * op.Sign(x)), None)
 defvjp("ReduceL2", through(l2), None)
 defvjp("ReduceSumSquare", through(lambda op, g, y, x: g * x * 2.0), None)
-defvjp("ReduceLogSum", through(lambda op, g, y, x: op.Expand(g / op.Exp(y), op.shape(x))), None)
-defvjp("ReduceLogSumExp", through(lambda op, g, y, x: g * op.Exp(x - y)), None)
+defvjp("ReduceLogSum", through(lambda op, g, y, x: op.Expand(g * inverse(op, op.Exp(y)), op.shape(x))), None)
+# where all is -infinity: 0
+defvjp("ReduceLogSumExp", through(lambda op, g, y, x: g * op.Exp(x - op.Max(y, LOWEST))), None)
+defvjp("ReduceProd", reduce_prod, None)
 defvjp("ReduceSum", reduce_sum, None)
 defvjp("ReduceMean", reduce_mean, None)
 defvjp("GlobalAveragePool", global_average_pool)

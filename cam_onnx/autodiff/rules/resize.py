@@ -6,9 +6,11 @@ graph, where a session folds it. Linear: the weight of input j at coordinate c i
 
 from __future__ import annotations
 
+import numpy as np
+
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import defvjp
-from cam_onnx.autodiff.val import Refused, Val
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -24,20 +26,27 @@ def resize(
     antialias: int,
     axes: list[int] | None,
     coordinate_transformation_mode: str,
+    cubic_coeff_a: float,
+    exclude_outside: int,
+    keep_aspect_ratio_policy: str,
     mode: str,
     nearest_mode: str,
-    **_: object,  # cubic_coeff_a, exclude_outside: of modes that are refused; extrapolation_value: a constant;
-    # keep_aspect_ratio_policy shows in the output's size
+    **_: object,  # extrapolation_value: a constant
 ) -> Val:
-    if mode == "cubic" or antialias:
-        raise Refused("cubic interpolation and antialias")
     crops = coordinate_transformation_mode == "tf_crop_and_resize"
     which = [a % x.rank for a in axes] if axes else list(range(x.rank))
+    common = None
+    if scales is None and keep_aspect_ratio_policy != "stretch":
+        asked = op.Cast(sizes, to=g.dtype) / op.Cast(op.Gather(op.shape(x), which), to=g.dtype)
+        smallest = keep_aspect_ratio_policy == "not_larger"
+        common = op.Reshape(op.ReduceMin(asked, keepdims=0) if smallest else op.ReduceMax(asked, keepdims=0), [1])
     for i, axis in enumerate(which):
         if not crops and _untouched(x, y, axis, i, scales):
-            continue
+            continue  # where one scale serves all axes it is 1 if a size stays, but for rounding
         few, many = op.shape(x, axis, axis + 1), op.shape(y, axis, axis + 1)
-        if scales is None:
+        if common is not None:
+            scale = common
+        elif scales is None:
             scale = op.Cast(many, to=g.dtype) / op.Cast(few, to=g.dtype)
         else:
             scale = op.Cast(op.Slice(scales, [i], [i + 1], [0]), to=g.dtype)
@@ -46,7 +55,13 @@ def resize(
             where = _cropped(op, few, many, [op.Slice(roi, [k], [k + 1], [0]) for k in (i, i + len(which))], g)
         else:
             where = _coordinates(op, few, many, scale, coordinate_transformation_mode, g)
-        matrix = _nearest(op, where, few, nearest_mode, g) if mode == "nearest" else _linear(op, where, few, g)
+        if mode == "nearest":
+            matrix = _nearest(op, where, few, nearest_mode, g)
+        elif mode == "linear" and not antialias:
+            matrix = _linear(op, where, few, g)
+        else:
+            shrink = op.Min(scale, 1.0) if antialias else op.constant(np.ones(1, g.dtype.numpy()))  # type: ignore[union-attr]
+            matrix = _wide(op, where, few, shrink, cubic_coeff_a if mode == "cubic" else None, bool(exclude_outside), g)
         if crops:  # outside the input stands the extrapolation value
             last = op.Cast(few, to=g.dtype) - 1.0
             inside = op.And(op.GreaterOrEqual(where, 0.0), op.LessOrEqual(where, last))
@@ -97,6 +112,24 @@ def _linear(op: Emitter, where: Val, few: Val, g: Val) -> Val:
     inside = op.Min(op.Max(where, 0.0), last)  # beyond the border: the border
     inputs = op.Cast(op.Range(0, op.Squeeze(few, [0]), 1), to=g.dtype)
     return op.Max(1.0 - op.Abs(op.Unsqueeze(inside, [1]) - inputs), 0.0)
+
+
+def _wide(op: Emitter, where: Val, few: Val, shrink: Val, a: float | None, exclude: bool, g: Val) -> Val:
+    """Weights of a kernel that may reach beyond the border: cubic (`a`) or linear, made wider by 1 / `shrink`."""
+    reach = op.Cast(op.Ceil((1.0 if a is None else 2.0) / shrink), to=7) + [1]
+    every = op.Range(op.Squeeze(-reach, [0]), op.Squeeze(few + reach, [0]), 1)
+    t = op.Abs(op.Unsqueeze(where, [1]) - op.Cast(every, to=g.dtype)) * shrink
+    if a is None:
+        kernel = op.Max(1.0 - t, 0.0)
+    else:
+        near, far = ((a + 2) * t - (a + 3)) * t * t + 1.0, ((t * a - 5 * a) * t + 8 * a) * t - 4 * a
+        kernel = op.Where(op.LessOrEqual(t, 1.0), near, op.Where(op.Less(t, 2.0), far, 0.0))
+    if exclude:
+        inside = op.And(op.GreaterOrEqual(every, [0]), op.Less(every, few))
+        kernel = op.Where(inside, kernel, 0.0)
+    kernel = kernel / op.ReduceSum(kernel, [1])
+    owner = op.Unsqueeze(op.Min(op.Max(every, [0]), few - [1]), [1])
+    return op.MatMul(kernel, op.Cast(op.Equal(owner, op.Range(0, op.Squeeze(few, [0]), 1)), to=g.dtype))
 
 
 def _nearest(op: Emitter, where: Val, few: Val, how: str, g: Val) -> Val:
