@@ -42,6 +42,7 @@ def compare(network: Network) -> dict[str, Any]:
     proto = onnx.load_from_string(data)
     found = _match(proto, x.numpy(), {name: single["values"][name] for name in inner})
     row: dict[str, Any] = {"network": network.name, "opset": _opset(proto), "nodes": len(proto.graph.node)}
+    row["size"] = "x".join(map(str, x.shape[2:]))
     row["operators"] = dict(Counter(node.op_type for node in proto.graph.node).most_common())
     source = proto.graph.input[0].name
     wrt, names = [source], ["input"]

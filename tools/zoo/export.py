@@ -18,7 +18,7 @@ from tools.zoo.networks import Network
 
 __all__ = ["SAMPLES", "export", "make", "pictures"]
 
-SAMPLES = 8
+SAMPLES, SMALL = 8, 128
 
 
 def make(network: Network) -> nn.Module:
@@ -39,7 +39,8 @@ def pictures(model: nn.Module, network: Network) -> torch.Tensor:
 def _timm(name: str) -> nn.Module:
     import timm
 
-    made: nn.Module = timm.create_model(name, pretrained=False, exportable=True)
+    size = {"img_size": 224} if name == "vit_small_patch14_reg4_dinov2" else {}  # its own is 518
+    made: nn.Module = timm.create_model(name, pretrained=False, exportable=True, **size)
     return made
 
 
@@ -87,6 +88,10 @@ def _task(name: str) -> nn.Module:
 
 def _shape(model: nn.Module, network: Network) -> tuple[int, ...]:
     if network.library == "timm":
+        if network.model == "vit_small_patch14_reg4_dinov2":
+            return (3, 224, 224)
+        if not model.default_cfg["fixed_input_size"]:
+            return (3, SMALL, SMALL)  # float64 is slow, and a gradient no less wrong in a small picture
         return tuple(model.default_cfg["input_size"])
     if network.model in ("r3d_18", "mc3_18"):
         return (3, 8, 112, 112)

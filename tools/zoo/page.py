@@ -7,7 +7,20 @@ from typing import Any
 
 __all__ = ["agrees", "page"]
 
-HEADER = ("network", "opset", "nodes", "added", "no g", "twice", "input: error", "inner: error", "torch", "by", "cost")
+HEADER = (
+    "network",
+    "input",
+    "opset",
+    "nodes",
+    "added",
+    "no g",
+    "twice",
+    "input: error",
+    "inner: error",
+    "torch",
+    "by",
+    "cost",
+)
 TOP = """\
 # Gradients of whole networks
 
@@ -61,5 +74,5 @@ def agrees(row: dict[str, Any]) -> bool:
 def _row(name: str, r: dict[str, Any]) -> str:
     errors = [f"{r[k]['best']:.0e} / {r[k]['median']:.0e}" if k in r else "" for k in ("input", "inner")]
     by = "".join(r[k]["clause"] or "**no**" for k in ("input", "inner") if k in r)
-    cells = [f"`{name}`", r["opset"], r["nodes"], r["added"], r["recomputed"], r["twice"], *errors]
+    cells = [f"`{name}`", r["size"], r["opset"], r["nodes"], r["added"], r["recomputed"], r["twice"], *errors]
     return "| " + " | ".join(map(str, [*cells, f"{r['input']['torch']:.0e}", by, f"{r['cost']:.2f}"])) + " |"
