@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["agrees", "page"]
 
-HEADER = (
+HEADER = [
     "network",
     "input",
     "opset",
@@ -20,7 +20,7 @@ HEADER = (
     "torch",
     "by",
     "cost",
-)
+]
 TOP = """\
 # Gradients of whole networks
 
