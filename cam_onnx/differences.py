@@ -1,23 +1,21 @@
 """Whether an array is the gradient of a function, told by differences of the function in its own precision.
 
-In float32 the direction matters more than the step. A Gaussian direction carries the square root of n less signal than
-the gradient itself and does not see an error of 1 %, so that directions are the gradient, whole and with half of it
-masked; a few Gaussian ones are there against what is orthogonal to it. The step is the one that changes the function
-by a fixed part of its size: larger ones meet kinks, smaller ones rounding. What was really stepped, after rounding to
-the array's own type, is what counts.
+The step is the one that changes the function by a fixed part of its size: larger ones meet kinks, smaller ones
+rounding. What was really stepped, after rounding to the array's own type, is what counts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cam_onnx.contract import Axes
+from cam_onnx.directions import GAUSSIANS, Direction, directions
 
 __all__ = ["AGREES", "INCONCLUSIVE", "WRONG", "Finding", "examine"]
 
@@ -28,11 +26,9 @@ AGREES, WRONG, INCONCLUSIVE = "agrees", "wrong", "inconclusive"
 
 STEP = 5e-4  # predicted change of the function, in parts of its size
 ACROSS = STEP / 10  # in Gaussian directions, where the same change of the function is a far longer way
-SMALLER, LARGER = 1 / 3, 2.0
+SMALLEST, SMALLER, LARGER, FAR = 1 / 10, 1 / 3, 2.0, 100.0
 STEADY = 1e-3  # quotients of several steps that differ by less are one number
-MASKS, GAUSSIANS = 4, 8
-FEW = 16  # channels: fewer are masked in patches, not by channels
-PATCHES = 64
+ENOUGH = 3  # directions that say "wrong"
 
 
 @dataclass(frozen=True)
@@ -47,15 +43,6 @@ LAYER, IMAGE = Limits(3e-3, 0.1), Limits(1e-2, 0.3)
 
 
 @dataclass(frozen=True)
-class Direction:
-    """`unit`: the predicted change that an error is a part of, per unit of length."""
-
-    vector: Array
-    unit: float
-    aligned: bool
-
-
-@dataclass
 class Finding:
     """What differences say of a gradient.
 
@@ -74,7 +61,6 @@ class Finding:
     error: float = math.nan
     text: str = ""
     runs: int = 0
-    directions: int = field(default=0, repr=False)
 
 
 def examine(
@@ -121,8 +107,31 @@ def examine(
     rng = np.random.default_rng(seed)
     if not counted.gradient.any():
         return _of_zero(counted, point, rng)
+    finding = _along(counted, np.ones(point.shape), axes, image, rng)
+    if finding.verdict == AGREES:
+        return finding
+    free = _untied(point)
+    if free.all() or not (counted.gradient * free).any():
+        return finding
+    again = _along(counted, free, axes, image, rng)
+    if again.verdict != AGREES:
+        return replace(finding, runs=counted.runs)
+    tied = free.size - int(free.sum())
+    text = f"not judged at {tied} of {free.size} entries that equal others, as 0 does behind a Relu: ties of a maximum"
+    return replace(again, text=text)
+
+
+def _untied(point: Array) -> Array:
+    """Return 1 where an entry has no equal, else 0."""
+    _, where, counts = np.unique(point.ravel(), return_inverse=True, return_counts=True)
+    return np.asarray((counts == 1)[where].reshape(point.shape), np.float64)
+
+
+def _along(counted: _Counted, free: Array, axes: Axes, image: bool, rng: np.random.Generator) -> Finding:
+    """Judge every direction; entries where `free` is 0 stay as they are."""
+    limits = IMAGE if image else LAYER
     worst, verdict, texts, count = 0.0, AGREES, [], 0
-    for direction in _directions(counted.gradient, axes, image, rng):
+    for direction in directions(counted.gradient, free, axes, image, rng):
         count += 1
         limit = limits.aligned if direction.aligned else limits.gaussian
         found, error, text = _judge(counted, direction, limit)
@@ -131,13 +140,29 @@ def examine(
         if found != AGREES:
             texts.append((found, direction.aligned, error, text))
             verdict = found if verdict != WRONG else WRONG
-    finding = Finding(verdict, worst, runs=counted.runs, directions=count)
+        if sum(found == WRONG for found, *_ in texts) == ENOUGH:
+            break
+    finding = Finding(verdict, worst, runs=counted.runs)
     if texts:
         # the verdict's own text, of the largest error
         _, aligned, _, text = max((t for t in texts if t[0] == verdict), key=lambda t: (t[1], t[2]))
         across = "" if aligned else "across the gradient: "
-        finding.text = f"{across}{text} ({len(texts)} of {count} directions)"
+        finding = replace(finding, text=f"{across}{text} ({len(texts)} of {count} directions)")
     return finding
+
+
+@dataclass(frozen=True)
+class _Quotients:
+    """Measured over predicted change: between both ends of a step, and from the point to each of them. 1 is right.
+
+    Across the gradient, where little is predicted, it is 1 and the error in units of what is typical. `change`: the
+    measured one.
+    """
+
+    between: float
+    ahead: float
+    behind: float
+    change: float
 
 
 class _Counted:
@@ -156,11 +181,8 @@ class _Counted:
         base = self.point.astype(np.float64)
         return tuple((base + sign * length * vector).astype(self.point.dtype) for sign in (1, -1))  # type: ignore[return-value]
 
-    def quotients(self, direction: Direction, times: float = 1) -> tuple[float, float, float]:
-        """Return measured over predicted change: between both ends, and from the point to each of them.
-
-        1 is right. Across the gradient, where little is predicted, it is 1 and the error in units of what is typical.
-        """
+    def quotients(self, direction: Direction, times: float = 1) -> _Quotients:
+        """Take a step, `times` the usual one, to both sides."""
         part = STEP if direction.aligned else ACROSS
         ends = self.step(direction.vector, times * part * self.size / direction.unit)
         values = [self(end) for end in ends]
@@ -173,10 +195,11 @@ class _Counted:
             typical = predicted if direction.aligned else direction.unit * float(np.linalg.norm(stepped)) / length
             return 1 + (change - predicted) / typical if typical else math.nan
 
-        return (
+        return _Quotients(
             quotient(values[0] - values[1], steps[0] - steps[1]),
             quotient(values[0] - self.origin, steps[0]),
             quotient(self.origin - values[1], -steps[1]),
+            values[0] - values[1],
         )
 
 
@@ -188,19 +211,23 @@ def _judge(counted: _Counted, direction: Direction, limit: float) -> tuple[str, 
     to agree on it, and both of their halves, since at a kink (a tie of a maximum, a Relu at 0) any number between the
     two one-sided derivatives is a right answer.
     """
-    first, *_ = counted.quotients(direction)
-    if abs(first - 1) <= limit:
-        return AGREES, abs(first - 1), ""
-    small, ahead, behind = counted.quotients(direction, SMALLER)
-    if abs(small - 1) <= limit:
-        return AGREES, abs(small - 1), ""
-    side = min(abs(ahead - 1), abs(behind - 1))
-    if side <= limit < abs(ahead - behind):
-        return AGREES, side, ""
-    large, *_ = counted.quotients(direction, LARGER)
-    seen = [small, first, large]
+    first = counted.quotients(direction)
+    if abs(first.between - 1) <= limit:
+        return AGREES, abs(first.between - 1), ""
+    for times in (SMALLEST, SMALLER):
+        near = counted.quotients(direction, times)
+        small, ahead, behind = near.between, near.ahead, near.behind
+        if abs(small - 1) <= limit:
+            return AGREES, abs(small - 1), ""
+        side = min(abs(ahead - 1), abs(behind - 1))
+        if side <= limit < abs(ahead - behind):
+            return AGREES, side, ""
+    steps = [near, first, counted.quotients(direction, LARGER)]
+    seen, changes = [step.between for step in steps], [step.change for step in steps]
     if not all(map(math.isfinite, (*seen, ahead, behind))):
         return INCONCLUSIVE, math.inf, "the score is not finite beside this point, or the step is lost in rounding"
+    if not any(changes) and counted.quotients(direction, FAR).change:
+        return INCONCLUSIVE, 1.0, "a staircase: the score changes by longer steps only, as in quantised models"
     error, spread = min(abs(q - 1) for q in seen), max(seen) - min(seen)
     listed = ", ".join(f"{q:.4g}" for q in seen)
     steady = spread <= max(STEADY, error / 10)
@@ -213,44 +240,6 @@ def _judge(counted: _Counted, direction: Direction, limit: float) -> tuple[str, 
             f"a kink at this very point: {ahead:.4g} of the predicted change ahead, {behind:.4g} behind",
         )
     return INCONCLUSIVE, abs(small - 1), f"kinks: {listed} of the predicted change with growing steps"
-
-
-def _directions(gradient: Array, axes: Axes, image: bool, rng: np.random.Generator) -> Iterator[Direction]:
-    """Yield the gradient, its masked halves, and Gaussian directions."""
-    square = float(np.vdot(gradient, gradient))
-    halves = [half for _ in range(MASKS) for half in _halves(gradient.shape, axes, image, rng)]
-    for mask in (1.0, *halves):
-        vector = gradient * mask
-        own = float(np.vdot(vector, vector))
-        if own > 1e-3 * square:  # else a step along it would be far too long
-            yield Direction(vector, own, aligned=True)
-    for _ in range(GAUSSIANS):
-        vector = rng.standard_normal(gradient.shape)
-        yield Direction(vector, math.sqrt(square / gradient.size) * float(np.linalg.norm(vector)), aligned=False)
-
-
-def _halves(shape: Sequence[int], axes: Axes, image: bool, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return a random half as a mask that broadcasts, and its complement: channels, else patches, else entries."""
-    channels = shape[axes.channel] if axes.channel < len(shape) else 1
-    if channels >= FEW and not (image and axes.spatial):
-        mask = _half(channels, rng).reshape([channels if a == axes.channel else 1 for a in range(len(shape))])
-    elif axes.spatial:
-        each = max(2, round(PATCHES ** (1 / len(axes.spatial))))
-        counts = [min(each, shape[a]) for a in axes.spatial]
-        grid = _half(math.prod(counts), rng).reshape(counts)
-        for i, a in enumerate(axes.spatial):
-            grid = grid.take(np.arange(shape[a]) * counts[i] // shape[a], axis=i)
-        order = sorted(range(len(axes.spatial)), key=lambda i: axes.spatial[i])
-        mask = grid.transpose(order).reshape([n if a in axes.spatial else 1 for a, n in enumerate(shape)])
-    else:
-        mask = _half(math.prod(shape), rng).reshape(shape)
-    return mask, 1 - mask
-
-
-def _half(count: int, rng: np.random.Generator) -> Array:
-    mask = np.zeros(count)
-    mask[rng.permutation(count)[: max(1, count // 2)]] = 1
-    return mask
 
 
 def _not_to_be_stepped(counted: _Counted, point: Array, gradient: Array, size: float) -> Finding | None:

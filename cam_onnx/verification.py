@@ -85,7 +85,7 @@ class Verification:
     def rows(self) -> list[tuple[str, str, int, str, str, int]]:
         """Return layer, input, target, verdict, error and runs of every check, as texts to be shown."""
         return [
-            (c.layer, c.sample, c.target, c.verdict, "-" if np.isnan(c.error) else f"{c.error:.1e}", c.runs)
+            (c.layer, c.sample, c.target, c.verdict, "-" if np.isnan(c.error) else f"{c.error:.3%}", c.runs)
             for c in self.gradients
         ]
 

@@ -37,6 +37,7 @@ FLOORS = [
     {
         "beside",
         "differences",
+        "directions",
         "doctor",
         "explainer",
         "explanation",
@@ -64,6 +65,7 @@ HOMES = {
         "engine/",
         "beside",
         "differences",
+        "directions",
         "explanation",
         "saving",
         "showing",
