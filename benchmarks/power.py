@@ -33,7 +33,7 @@ from models.builders import BUILDERS
 __all__ = ["CORRUPTIONS", "NETWORKS", "Case", "broken", "cases", "main", "measure", "table"]
 
 PAGE = Path(__file__).parent.parent / "docs" / "verify.md"
-PLACES = 4  # nodes a network and corruption, spread over the path
+PLACES = 3  # nodes a network and corruption, spread over the path
 LEAST = 1e-3  # part of the gradient's norm: what changes it by less is no error to be caught
 
 Change = Callable[..., Any]
@@ -97,13 +97,13 @@ class Outcome:
 
 
 def places(model: bytes) -> tuple[str, str]:
-    """Return the layer, a value with spatial extent at a third of the way, and the input."""
+    """Return the layer, a value with spatial extent at a fifth of the way, and the input."""
     loaded = load(model)
     found = [place.name for place in candidates(loaded, find_score(loaded, None))]
     picture = picture_input(loaded)
     assert picture is not None
     inner = [name for name in found if name != picture.name]
-    return inner[len(inner) // 3], picture.name or ""
+    return inner[len(inner) // 5], picture.name or ""
 
 
 def cases(network: str, model: bytes) -> Iterator[Case]:

@@ -226,7 +226,7 @@ def _judge(counted: _Counted, direction: Direction, limit: float) -> tuple[str, 
     seen, changes = [step.between for step in steps], [step.change for step in steps]
     if not all(map(math.isfinite, (*seen, ahead, behind))):
         return INCONCLUSIVE, math.inf, "the score is not finite beside this point, or the step is lost in rounding"
-    if not any(changes) and counted.quotients(direction, FAR).change:
+    if not any(changes) and counted.quotients(direction, FAR if direction.aligned else FAR * STEP / ACROSS).change:
         return INCONCLUSIVE, 1.0, "a staircase: the score changes by longer steps only, as in quantised models"
     error, spread = min(abs(q - 1) for q in seen), max(seen) - min(seen)
     listed = ", ".join(f"{q:.4g}" for q in seen)

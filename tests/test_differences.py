@@ -110,7 +110,7 @@ def test_a_gate_that_flips_beside_the_point_does_not_count():
     ("rough", "words"),
     [
         (lambda x: smooth(x) + 0.05 * math.sin(1e4 * (SLOPE * x).sum()), "kinks: "),
-        (lambda x: round(smooth(x) * 150) / 150, "a staircase: the score changes by longer steps only"),
+        (lambda x: round(smooth(x) * 50) / 50, "a staircase: the score changes by longer steps only"),
     ],
     ids=["waves", "stairs"],
 )
