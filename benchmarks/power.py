@@ -25,6 +25,7 @@ from cam_onnx.autodiff.backward import mark
 from cam_onnx.autodiff.model import load
 from cam_onnx.autodiff.table import RULES, Table, Vjp
 from cam_onnx.engine import natural
+from cam_onnx.errors import did_you_mean
 from cam_onnx.explainer import Explainer
 from cam_onnx.graph.convert import convert
 from cam_onnx.graph.locate import candidates, find_score, picture_input
@@ -91,6 +92,7 @@ class Case:
 class Outcome:
     """What verification said at the layer and at the image; `changes`: parts of the gradient's norm."""
 
+    network: str
     case: Case | None
     verdicts: tuple[str, str]
     changes: tuple[float, float] = (0.0, 0.0)
@@ -167,12 +169,12 @@ def measure(network: str, model: bytes, chosen: Sequence[Case]) -> Iterator[Outc
         settings["preprocess"] = DEMO.with_suffix(".json")
     right = Explainer(convert(model, layers=layers).to_bytes(), **settings)
     opset = next(entry.version for entry in load(model).proto.opset_import if not entry.domain)
-    yield Outcome(None, _verdicts(right))
+    yield Outcome(network, None, _verdicts(right))
     for case in chosen:
         with Explainer(convert(model, layers=layers, table=broken(case, opset)).to_bytes(), **settings) as wrong:
             changes = _changes(right, wrong)
             if max(changes) > LEAST:
-                yield Outcome(case, _verdicts(wrong), changes)
+                yield Outcome(network, case, _verdicts(wrong), changes)
 
 
 def _verdicts(explainer: Explainer) -> tuple[str, str]:
@@ -201,7 +203,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
         rows.append(f"| {name} | {_caught(mine, 0)} | {_caught(mine, 1)} |")
     false = [sum(o.verdicts[at] != "agrees" for o in sound) for at in (0, 1)]
     rows.append(f"| nothing broken | alarm in {false[0]} of {len(sound)} | alarm in {false[1]} of {len(sound)} |")
-    return "\n".join(rows)
+    networks = dict.fromkeys(outcome.network for outcome in outcomes)
+    return "\n".join([*rows, "", f"Networks: {', '.join(networks)}."])
 
 
 def _caught(outcomes: Sequence[Outcome], at: int) -> str:
@@ -214,11 +217,15 @@ def _caught(outcomes: Sequence[Outcome], at: int) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, and with --write put it into docs/verify.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.power", description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NETWORK", help=f"default: all of {', '.join(NETWORKS)}")
     parser.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
     options = parser.parse_args(argv)
+    for name in options.names:
+        if name not in NETWORKS:
+            parser.error(f"no network {name!r}{did_you_mean(name, NETWORKS)}; there are: {', '.join(NETWORKS)}")
     outcomes: list[Outcome] = []
-    for network, make in NETWORKS.items():
-        model = make()
+    for network in options.names or NETWORKS:
+        model = NETWORKS[network]()
         for outcome in measure(network, model, list(cases(network, model))):
             outcomes.append(outcome)
             what = "nothing" if outcome.case is None else f"{outcome.case.corruption} in {outcome.case.output}"

@@ -474,7 +474,7 @@ def test_the_benchmark_of_what_is_found(capsys):
     assert [outcome.verdicts for outcome in found] == [("agrees",) * 2, ("wrong",) * 2, ("wrong",) * 2]
     rows = power.table(found).splitlines()
     assert rows[2] == "| flipped sign | 2 of 2 | 2 of 2 |"
-    assert rows[-1] == "| nothing broken | alarm in 0 of 1 | alarm in 0 of 1 |"
+    assert rows[-3:] == ["| nothing broken | alarm in 0 of 1 | alarm in 0 of 1 |", "", f"Networks: {name}."]
     missed = replace(found[1], verdicts=("agrees", "wrong"))
     assert "| flipped sign | 1 of 2 (missed: up to 200.0% of the gradient) | 2 of 2 |" in power.table(
         [missed, found[2]]
@@ -484,6 +484,12 @@ def test_the_benchmark_of_what_is_found(capsys):
 def test_the_page_has_its_table():
     page = power.PAGE.read_text(encoding="utf-8")
     table = page.partition("<!-- power:begin -->\n")[2].partition("<!-- power:end -->")[0]
-    names = [line.split("|")[1].strip() for line in table.splitlines()]
+    names = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")]
     assert names == ["in one place", "---", *power.CORRUPTIONS, "nothing broken"]
-    assert f"in {['no', 'one', 'two', 'three', 'four', 'five'][len(power.NETWORKS)]} networks" in page
+    assert table.endswith(f"Networks: {', '.join(power.NETWORKS)}.\n")
+
+
+def test_an_unknown_network_is_said(capsys):
+    with pytest.raises(SystemExit):
+        power.main(["silu"])
+    assert "no network 'silu'; did you mean 'silu_se'" in capsys.readouterr().err
