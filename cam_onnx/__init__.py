@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cam_onnx.graph.convert import Converted, convert
     from cam_onnx.limits import Limits
     from cam_onnx.methods.saliency import saliency
+    from cam_onnx.verification import Verification
 
 __version__ = "0.1.0"
 
@@ -51,6 +52,7 @@ __all__ = [
     "UnknownName",
     "UnsupportedOperators",
     "UnsupportedOpset",
+    "Verification",
     "WriteFailed",
     "__version__",
     "convert",
@@ -65,6 +67,7 @@ _HOMES = {
     "Explanation": "cam_onnx.explainer",
     "Limits": "cam_onnx.limits",
     "Preprocess": "cam_onnx.contract",
+    "Verification": "cam_onnx.verification",
     "convert": "cam_onnx.graph.convert",
     "saliency": "cam_onnx.methods.saliency",
 }

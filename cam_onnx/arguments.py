@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cam_onnx.contract import Preprocess
 from cam_onnx.errors import InputError, shown
@@ -12,7 +12,39 @@ from cam_onnx.limits import Limits
 from cam_onnx.options import read_preprocess
 from cam_onnx.places import Place
 
-__all__ = ["limits", "preprocess", "subject", "subjects", "tensors"]
+if TYPE_CHECKING:
+    from cam_onnx.explainer import Explainer
+
+__all__ = ["explainer", "limits", "preprocess", "providers", "subject", "subjects", "targets", "tensors"]
+
+
+def explainer(options: argparse.Namespace) -> Explainer:
+    """Return the model that was named, with all that was said of it."""
+    import cam_onnx
+
+    return cam_onnx.Explainer(
+        options.model, layers=options.layer, score=options.score, method=options.method,
+        preprocess=preprocess(options), labels=options.labels, backend=options.backend,
+        providers=providers(options), limits=limits(options),
+    )  # fmt: skip
+
+
+def providers(options: argparse.Namespace) -> list[str] | None:
+    """Return the execution providers that were named."""
+    return options.providers.split(",") if options.providers else None
+
+
+def targets(options: argparse.Namespace) -> Any:
+    """Return the targets: one is one for every picture; several are several of each."""
+    found = [_target(text) for text in options.target or ["-1"]]
+    return found[0] if len(found) == 1 else [found]
+
+
+def _target(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def limits(options: argparse.Namespace) -> Limits:

@@ -14,69 +14,35 @@ import threading
 import traceback
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from cam_onnx import __version__
 from cam_onnx.contract import CHANNELS, DTYPES, FITS, INTERPOLATIONS, LAYOUTS
-from cam_onnx.errors import CamOnnxError, did_you_mean, shown
+from cam_onnx.errors import CamOnnxError, shown
 from cam_onnx.limits import DEFAULTS
+from cam_onnx.parsing import Parser, numbers, size, threshold
 from cam_onnx.presets import PRESETS
 
 __all__ = ["main", "parser"]
 
-COMMANDS = ("explain", "convert", "inspect", "methods", "colormaps", "demo", "doctor")
+COMMANDS = ("explain", "convert", "inspect", "methods", "colormaps", "demo", "doctor", "verify")
 
 
 class _Terminated(BaseException):
     """SIGTERM arrived: everything between here and main cleans up as it does for Ctrl-C."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with one line per error and a nearest name."""
-
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments: "):
-            option = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
-            message = f"unknown {shown(option)}{self.nearest(option)}"
-        self.exit(2, f"{self.prog}: {shown(message)} ({self.prog} --help)\n")
-
-    def nearest(self, option: str) -> str:
-        """Return ``"; did you mean '--x'?"``: the dashes, which all have, do not make options alike."""
-        known = [text.removeprefix("--") for text in self.options() if text.startswith("--")]
-        return did_you_mean(option.lstrip("-"), known).replace("'", "'--", 1)
-
-    def options(self) -> list[str]:
-        """Return every option string, of the sub-commands too."""
-        found = [text for action in self._actions for text in action.option_strings]
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                found += [text for sub in action.choices.values() for text in sub.options()]
-        return found
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = [int(part) for part in text.replace("x", ",").split(",")]
-    height, width = parts * 2 if len(parts) == 1 else parts
-    return height, width
-
-
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no number: put --regions behind the pictures, or write --regions=0.5"
-        ) from None
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is out of range: above 0, at most 1")
-    return value
-
-
-_numbers.__name__, _size.__name__ = "numbers", "size"  # argparse says "invalid size value"
+def _subject_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=".onnx file, plain or converted")
+    pictures = parser.add_argument("images", metavar="IMAGE", nargs="+", default=[], help="picture files; -: stdin")
+    pictures.required = False  # with --input; "*" would take none where an option stands before the first picture
+    parser.add_argument(
+        "--input", action="append", metavar="NAME=FILE",
+        help="instead of pictures: a .npy file for the model's input NAME; may repeat",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target", action="append", metavar="CLASS", help="class index or name, -1: the predicted one; may repeat"
+    )
 
 
 def _graph_options(parser: argparse.ArgumentParser) -> None:
@@ -96,15 +62,15 @@ def _preprocess_options(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(PRESETS)}, or a JSON file (./NAME is always a file); the options below change single fields "
         "of it",
     )  # fmt: skip
-    group.add_argument("--size", type=_size, metavar="H,W", help="the network's input")
+    group.add_argument("--size", type=size, metavar="H,W", help="the network's input")
     group.add_argument("--fit", choices=FITS, help="how a picture gets that size")
     group.add_argument("--crop-pct", type=float, metavar="P", help="with crop: part of the shorter side that is kept")
     group.add_argument("--fill", type=float, metavar="V", help="with letterbox: pixel value around the picture")
     group.add_argument("--interpolation", choices=INTERPOLATIONS)
     group.add_argument("--channels", choices=CHANNELS)
     group.add_argument("--scale", type=float, metavar="S", help="1 leaves 0..255")
-    group.add_argument("--mean", type=_numbers, metavar="M[,M,M]")
-    group.add_argument("--std", type=_numbers, metavar="S[,S,S]")
+    group.add_argument("--mean", type=numbers, metavar="M[,M,M]")
+    group.add_argument("--std", type=numbers, metavar="S[,S,S]")
     group.add_argument("--layout", choices=LAYOUTS)
     group.add_argument("--dtype", choices=DTYPES)
 
@@ -139,16 +105,16 @@ def _picture_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--colormap", default="jet", metavar="NAME", help="`cam-onnx colormaps` lists them")
     group.add_argument("--alpha", type=float, default=0.5, metavar="A", help="share of the heatmap, 0 to 1")
     group.add_argument(
-        "--regions", nargs="?", type=_threshold, const=True, default=False, metavar="THRESHOLD",
+        "--regions", nargs="?", type=threshold, const=True, default=False, metavar="THRESHOLD",
         help="outline and list the warm areas: where the map is at least THRESHOLD (default: 0.5); put it last",
     )  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    root = _Parser(prog="cam-onnx", description="Where does an ONNX model look?", allow_abbrev=False)
+    root = Parser(prog="cam-onnx", description="Where does an ONNX model look?", allow_abbrev=False)
     root.add_argument("--version", action="version", version=f"cam-onnx {__version__}")
-    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
@@ -157,21 +123,12 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     explain = command("explain", "Show where MODEL looks when it scores IMAGE.")
-    explain.add_argument("model", metavar="MODEL", help=".onnx file, plain or converted")
-    pictures = explain.add_argument("images", metavar="IMAGE", nargs="+", default=[], help="picture files; -: stdin")
-    pictures.required = False  # with --input; "*" would take none where an option stands before the first picture
-    explain.add_argument(
-        "--input", action="append", metavar="NAME=FILE",
-        help="instead of pictures: a .npy file for the model's input NAME; may repeat",
-    )  # fmt: skip
+    _subject_options(explain)
     explain.add_argument(
         "-o", "--out", metavar="OUT",
         help="a file: the overlay of one picture; a folder (with a trailing slash it is created): overlay, heatmap, "
         "raw saliency, explanation.json of each; none: <picture>.cam.png here",
     )  # fmt: skip
-    explain.add_argument(
-        "--target", action="append", metavar="CLASS", help="class index or name, -1: the predicted one; may repeat"
-    )
     _graph_options(explain)
     _preprocess_options(explain)
     _picture_options(explain)
@@ -182,6 +139,16 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _run_options(explain)
     _limit_options(explain, runs=True)
+
+    verify = command(
+        "verify", "Compare MODEL's gradients with differences of the score, its outputs with the original's."
+    )
+    _subject_options(verify)
+    verify.add_argument("--exact", action="store_true", help="let outputs fail that differ by rounding")
+    _graph_options(verify)
+    _preprocess_options(verify)
+    _run_options(verify)
+    _limit_options(verify, runs=True)
 
     convert = command("convert", "Write MODEL with activations, gradients and scores as further outputs.")
     convert.add_argument("model", metavar="MODEL", help=".onnx file")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cam_onnx.explainer import Explainer, Explanation
     from cam_onnx.render.figure import Row
 
-__all__ = ["colormaps", "convert", "demo", "doctor", "explain", "inspect", "methods"]
+__all__ = ["colormaps", "convert", "demo", "doctor", "explain", "inspect", "methods", "verify"]
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -34,7 +34,7 @@ def explain(options: argparse.Namespace) -> int:
         if options.figure:
             check_figure(options.figure, places, len(options.target or ["-1"]))
         with Progress("preparing the model"):
-            explainer = _explainer(options)
+            explainer = arguments.explainer(options)
         return _explain(explainer, places, options)
     finally:
         if is_new:
@@ -138,7 +138,7 @@ def demo(options: argparse.Namespace) -> int:
     places = plan(pictures, os.path.join(options.out, ""))
     explainer = cam_onnx.Explainer(
         str(home / "efficientnet-lite0.onnx"), preprocess=str(home / "efficientnet-lite0.json"),
-        labels=str(home / "imagenet_labels.txt"), backend=options.backend, providers=_providers(options),
+        labels=str(home / "imagenet_labels.txt"), backend=options.backend, providers=arguments.providers(options),
         limits=arguments.limits(options),
     )  # fmt: skip
     options.target = options.figure = None
@@ -149,7 +149,7 @@ def doctor(options: argparse.Namespace) -> int:
     """Examine the installation; exit code 1 where something does not work."""
     from cam_onnx.doctor import examine
 
-    findings = examine(_providers(options))
+    findings = examine(arguments.providers(options))
     states = [finding.state for finding in findings]
     if options.json:
         printing.dump({"sound": "problem" not in states, "findings": [asdict(finding) for finding in findings]})
@@ -160,6 +160,30 @@ def doctor(options: argparse.Namespace) -> int:
                 printing.line(f"{'':8} {'repair:':>11} {finding.repair}")
         printing.line(f"problems: {states.count('problem')}, warnings: {states.count('warning')}")
     return int("problem" in states)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Compare gradients with differences, and both files' outputs; exit code 1 where something does not hold."""
+    subject: dict[str, Any] = {"inputs": arguments.tensors(options)} if options.input else {}
+    if options.images:
+        subject = {"images": options.images}
+    with Progress("preparing the model"):
+        explainer = arguments.explainer(options)
+    count = len(explainer.contract.layers) * max(1, len(options.images)) * max(1, len(options.target or ()))
+    with Progress("verifying", total=count) as progress:
+        found = explainer.verify(
+            **subject, target=arguments.targets(options), exact=options.exact, progress=progress.after(0)
+        )
+    for text in found.notes:
+        printing.note(text)
+    if options.json:
+        printing.dump(found.to_dict())
+        return int(not found.ok)
+    headers = ["layer", "input", "target", "verdict", "largest error", "runs"]
+    printing.table(headers, found.rows(), f"runs on {found.provider}")
+    for text in found.sentences():
+        printing.line(text)
+    return int(not found.ok)
 
 
 def demo_files() -> Path:
@@ -185,7 +209,7 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
         for place in places:
             tell = progress.after(len(results))
             subject = arguments.subject(options, place)
-            call = partial(explainer.explain, **subject, target=_targets(options), progress=tell)
+            call = partial(explainer.explain, **subject, target=arguments.targets(options), progress=tell)
             explanation = refused.attempt(place.picture, call, progress)
             if explanation is None:
                 continue
@@ -216,12 +240,6 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
         printing.line()
         printing.line(f"figure: {options.figure}")
     return refused.code() or int(failed)
-
-
-def _targets(options: argparse.Namespace) -> Any:
-    """One target is one for every picture; several are several of each."""
-    targets = [_target(text) for text in options.target or ["-1"]]
-    return targets[0] if len(targets) == 1 else [targets]
 
 
 def _write(explanation: Explanation, place: Place, options: argparse.Namespace) -> list[str]:
@@ -273,27 +291,6 @@ def _print_regions(regions: dict[str, Any]) -> None:
 
 def _times(seconds: dict[str, float]) -> str:
     return ", ".join(f"{step} {printing.duration(value)}" for step, value in seconds.items())
-
-
-def _explainer(options: argparse.Namespace) -> Explainer:
-    import cam_onnx
-
-    return cam_onnx.Explainer(
-        options.model, layers=options.layer, score=options.score, method=options.method,
-        preprocess=arguments.preprocess(options), labels=options.labels, backend=options.backend,
-        providers=_providers(options), limits=arguments.limits(options),
-    )  # fmt: skip
-
-
-def _providers(options: argparse.Namespace) -> list[str] | None:
-    return options.providers.split(",") if options.providers else None
-
-
-def _target(text: str) -> int | str:
-    try:
-        return int(text)
-    except ValueError:
-        return text
 
 
 def _shape(shape: tuple[int | str | None, ...] | None) -> str:

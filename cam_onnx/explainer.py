@@ -10,23 +10,23 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
-
-import numpy as np
 
 from cam_onnx import engine, maps, wire
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.engine import Engine, Tensor, batches
-from cam_onnx.engine.samples import from_inputs, from_pictures
-from cam_onnx.errors import InputError, RunFailed, shown
+from cam_onnx.engine.samples import given
+from cam_onnx.errors import RunFailed, shown
 from cam_onnx.explanation import Explanation
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import find
 from cam_onnx.options import check_model, read_labels, read_model, read_preprocess
-from cam_onnx.targets import resolve
+from cam_onnx.targets import classes, resolve
 
 if TYPE_CHECKING:
     from cam_onnx.graph.head import Head
+    from cam_onnx.verification import Verification
 
 __all__ = ["Explainer", "Explanation"]
 
@@ -120,7 +120,7 @@ class Explainer:
         self._timings["session"] = time.perf_counter() - started
         self._settle_preprocess()
 
-    def _open(self, data: bytes) -> Engine:
+    def _open(self, data: bytes, exact: bool = False) -> Engine:
         opened = engine.open(
             data,
             folder=self._folder,
@@ -128,6 +128,7 @@ class Explainer:
             backend=self._backend,
             providers=self._providers,
             timeout=self.limits.timeout,
+            exact=exact,
         )
         self.provider = opened.provider
         if opened.note and opened.note not in self.notes:
@@ -137,18 +138,9 @@ class Explainer:
     def _settle_preprocess(self) -> None:
         from cam_onnx.engine import preprocess
 
-        tensor = self._image
-        if tensor is None or tensor.shape is None:
-            return
-        if self.contract.preprocess is not None:
-            settled = preprocess.resolve(self.contract.preprocess, tensor.shape, tensor.dtype)
-        else:
-            try:
-                settled, text = preprocess.guess(tensor.shape, tensor.dtype)
-            except InputError:
-                return  # not a picture: tensors can still be explained
-            self._guess = text
-        self.contract = self.contract.with_(preprocess=settled)
+        if (tensor := self._image) is not None:
+            settled, self._guess = preprocess.settle(self.contract.preprocess, tensor.shape, tensor.dtype)
+            self.contract = self.contract.with_(preprocess=settled)
 
     @property
     def _image(self) -> Tensor | None:
@@ -228,17 +220,12 @@ class Explainer:
             The engine could not: memory, a node that failed, the time limit.
         """
         clock = dict(self._timings)
-        if (images is None) == (inputs is None):
-            raise InputError("give either images or inputs=")
         started = time.perf_counter()
-        if inputs is None:
-            samples = from_pictures(images, self.contract.preprocess, self._image, self.limits)
-        else:
-            samples = from_inputs(inputs, self.contract, self._running().inputs, self.limits)
+        samples = given(images, inputs, self.contract, self._running().inputs, self.limits)
         clock["preprocess"] = time.perf_counter() - started
 
         started = time.perf_counter()
-        wanted = resolve(target, samples.count, self._classes(), self.contract.labels)
+        wanted = resolve(target, samples.count, classes(self._running().outputs, self.contract), self.contract.labels)
         owner = [i for i, group in enumerate(wanted) for _ in group]
         if len(owner) == samples.count:
             firsts = [group[0] for group in wanted]
@@ -267,12 +254,39 @@ class Explainer:
             normalized=normalize is not None,
         )
 
-    def _classes(self) -> int | None:
-        logits = next((t for t in self._running().outputs if t.name == self.contract.roles["logits"]), None)
-        if logits is None or logits.shape is None:
-            return None
-        dims = logits.shape if self.contract.single else logits.shape[1:]
-        return int(np.prod([d for d in dims if isinstance(d, int)])) if all(isinstance(d, int) for d in dims) else None
+    def verify(
+        self,
+        images: Any = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        target: Any = -1,
+        exact: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Verification:
+        """Compare every layer's gradient with differences of the score, and the outputs with the plain file's.
+
+        Parameters
+        ----------
+        images, inputs, target, progress
+            As for `explain`; without any images and inputs: a seeded input. Pictures get a little noise.
+        exact : bool
+            Let any difference in the original outputs fail, be it rounding.
+
+        Returns
+        -------
+        Verification
+
+        Raises
+        ------
+        InputError, UnknownName, RunFailed
+            As `explain` does.
+        """
+        from cam_onnx.verifying import Subject, prepare, verify
+
+        samples = prepare(images, inputs, self.contract, self._running().inputs, self.limits)
+        wanted = resolve(target, len(samples), classes(self._running().outputs, self.contract), self.contract.labels)
+        subject = Subject(self._data, self._folder, self.contract, partial(self._open, exact=True))
+        return verify(subject, samples, wanted, exact, progress, self.notes)
 
     def _halves(self) -> tuple[Head, Engine, Engine]:
         with self._lock:

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from cam_onnx.contract import Contract
+from cam_onnx.engine import Tensor
 from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
 
-__all__ = ["resolve"]
+__all__ = ["classes", "resolve"]
 
 
 def resolve(target: Any, samples: int, classes: int | None, labels: Sequence[str] | None) -> list[list[int]]:
@@ -46,6 +48,15 @@ def resolve(target: Any, samples: int, classes: int | None, labels: Sequence[str
         )
     resolved = [[_index(entry, classes, labels) for entry in group] for group in groups]
     return resolved * samples if len(resolved) < samples else resolved
+
+
+def classes(outputs: Sequence[Tensor], contract: Contract) -> int | None:
+    """Return how many classes the logits of a converted model have, or None where it leaves them open."""
+    logits = next((t for t in outputs if t.name == contract.roles["logits"]), None)
+    if logits is None or logits.shape is None:
+        return None
+    dims = logits.shape if contract.single else logits.shape[1:]
+    return int(np.prod([d for d in dims if isinstance(d, int)])) if all(isinstance(d, int) for d in dims) else None
 
 
 def _is_sequence(value: Any) -> bool:

@@ -83,6 +83,7 @@ def open(  # noqa: A001
     backend: str = "onnxruntime",
     providers: str | Sequence[Provider] | None = None,
     timeout: float | None = None,
+    exact: bool = False,
 ) -> Engine:
     """Load a serialized model into an engine.
 
@@ -99,6 +100,8 @@ def open(  # noqa: A001
         Execution providers of ONNX Runtime, by name or short name ("cuda", "cpu"). None takes what works.
     timeout : float, optional
         Seconds for each run; not for "reference", which cannot be stopped.
+    exact : bool
+        float32 means float32: on NVIDIA's hardware no TensorFloat-32, which has 10 bits.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def open(  # noqa: A001
             f"unknown backend {shown(backend)!r}, expected {' or '.join(BACKENDS)}{did_you_mean(backend, BACKENDS)}"
         )
     opened: Engine = import_module(BACKENDS[backend]).open(
-        model, folder=folder, external=external, providers=providers, timeout=timeout
+        model, folder=folder, external=external, providers=providers, timeout=timeout, exact=exact
     )
     return opened
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from cam_onnx.engine import Array, Provider, Tensor, known_outputs
 from cam_onnx.engine.interrupt import TimedOut, interruptible
-from cam_onnx.engine.providers import NEEDS_CUDA, choose, lost
+from cam_onnx.engine.providers import NEEDS_CUDA, choose, lost, without_tf32
 from cam_onnx.errors import CamOnnxError, InvalidModel, RunFailed, shown
 from cam_onnx.external import BITS, External
 
@@ -50,6 +50,7 @@ class OnnxRuntimeEngine:
         external: Sequence[External],
         providers: str | Sequence[Provider] | None,
         timeout: float | None = None,
+        exact: bool = False,
     ) -> None:
         self._model = model
         self._timeout = timeout
@@ -57,6 +58,8 @@ class OnnxRuntimeEngine:
         self._external = tuple(external)
         self._runtime = _import()
         asked, self._choice, self.note = choose(self._runtime, providers)
+        if exact:
+            self._choice = without_tf32(self._choice)
         self._lock = threading.Lock()
         self._session: Any = None
         self._held: list[Array] = []
@@ -165,9 +168,10 @@ def open(  # noqa: A001
     external: Sequence[External] = (),
     providers: str | Sequence[Provider] | None = None,
     timeout: float | None = None,
+    exact: bool = False,
 ) -> OnnxRuntimeEngine:
     """Load a serialized model; see `cam_onnx.engine.open`."""
-    return OnnxRuntimeEngine(model, folder, external, providers, timeout)
+    return OnnxRuntimeEngine(model, folder, external, providers, timeout, exact)
 
 
 def describe() -> dict[str, Any]:

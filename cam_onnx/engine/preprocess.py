@@ -18,7 +18,7 @@ from cam_onnx.contract import DTYPES, Preprocess
 from cam_onnx.errors import InputError
 from cam_onnx.render import image
 
-__all__ = ["Box", "apply", "guess", "resolve"]
+__all__ = ["Box", "apply", "guess", "resolve", "settle"]
 
 Box = tuple[float, float, float, float]
 Shape = Sequence[int | str | None]
@@ -146,6 +146,26 @@ def resolve(preprocess: Preprocess, tensor_shape: Shape, dtype: str) -> Preproce
     if dtype == "uint8" and not neutral:
         raise InputError(f"preprocess: scale, mean and std make floats, but {where}: leave them at 1, 0 and 1")
     return replace(preprocess, size=preprocess.size or fixed, layout=layout or preprocess.layout, dtype=dtype)
+
+
+def settle(given: Preprocess | None, tensor_shape: Shape | None, dtype: str) -> tuple[Preprocess | None, str | None]:
+    """Return the preprocessing in force, and the text of the guess where nobody said it.
+
+    What is no picture's input has none, and can still be explained by its tensors.
+
+    Raises
+    ------
+    InputError
+        See `resolve`.
+    """
+    if tensor_shape is None:
+        return given, None
+    if given is not None:
+        return resolve(given, tensor_shape, dtype), None
+    try:
+        return guess(tensor_shape, dtype)
+    except InputError:
+        return None, None
 
 
 def _picture_axes(

@@ -16,7 +16,7 @@ from typing import Any
 from cam_onnx.engine import Provider
 from cam_onnx.errors import InputError, RunFailed, did_you_mean, shown
 
-__all__ = ["CPU", "CUDA", "NEEDS_CUDA", "choose", "cuda_devices", "cuda_driver", "lost"]
+__all__ = ["CPU", "CUDA", "NEEDS_CUDA", "choose", "cuda_devices", "cuda_driver", "lost", "without_tf32"]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 NEEDS_CUDA = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
@@ -93,6 +93,11 @@ def lost(name: str, why: str, asked: list[str], note: str | None) -> str:
         )
     line = f"{shown(name)} is not used: {why}"
     return line if note is None else f"{note}; {line}"
+
+
+def without_tf32(chosen: Chosen) -> Chosen:
+    """Return what was chosen with TensorFloat-32 off: CUDA's convolutions and products round to 10 bits in it."""
+    return [(name, {**extra, "use_tf32": "0"} if name == CUDA else extra) for name, extra in chosen]
 
 
 @cache

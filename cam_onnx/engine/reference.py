@@ -53,8 +53,9 @@ def open(  # noqa: A001
     external: Sequence[External] = (),
     providers: str | Sequence[Provider] | None = None,
     timeout: float | None = None,
+    exact: bool = False,
 ) -> ReferenceEngine:
-    """Load a serialized model; see `cam_onnx.engine.open`."""
+    """Load a serialized model; see `cam_onnx.engine.open`. It is always `exact`."""
     if providers is not None:
         raise InputError("backend 'reference' has no providers: leave them out, or take backend 'onnxruntime'")
     if timeout is not None:

@@ -15,7 +15,7 @@ from cam_onnx.errors import InputError, shown
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.render import image
 
-__all__ = ["Samples", "from_inputs", "from_pictures"]
+__all__ = ["Samples", "from_inputs", "from_pictures", "given"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,24 @@ class Samples:
     boxes: list[Any]
     sizes: list[tuple[int, ...] | None]
     notes: list[str] = field(default_factory=list)
+
+
+def given(
+    images: Any, inputs: Mapping[str, Any] | None, contract: Contract, tensors: Sequence[Tensor], limits: Limits
+) -> Samples:
+    """Return what a caller gave, pictures or tensors.
+
+    Raises
+    ------
+    InputError, LimitExceeded
+        Both or neither; see `from_pictures` and `from_inputs`.
+    """
+    if (images is None) == (inputs is None):
+        raise InputError("give either images or inputs=")
+    if inputs is not None:
+        return from_inputs(inputs, contract, tensors, limits)
+    name = contract.roles.get("image")
+    return from_pictures(images, contract.preprocess, next((t for t in tensors if t.name == name), None), limits)
 
 
 def from_pictures(

@@ -13,6 +13,7 @@ import onnx
 import cam_onnx
 from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model, ModelLike, load
+from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import ContractError, InputError
 from cam_onnx.external import External
@@ -85,6 +86,7 @@ def convert(
     target_input: str = "optional",
     reconvert: bool = False,
     limits: Limits = DEFAULTS,
+    table: Table = RULES,
 ) -> Converted:
     """Add the explanation's outputs to a model.
 
@@ -113,6 +115,8 @@ def convert(
         are those of its contract.
     limits : Limits
         Of these, `max_model_bytes` and `max_nodes`.
+    table : Table
+        Gradient rules: the standard ones by default, see `cam_onnx.autodiff`.
 
     Returns
     -------
@@ -149,7 +153,7 @@ def convert(
 
     def build(prepared: Model) -> tuple[Model, onnx.ModelProto, Contract]:
         found = find_score(prepared, score)
-        return prepared, *rewrite(prepared, found, find_layers(prepared, layers, found), target_input)
+        return prepared, *rewrite(prepared, found, find_layers(prepared, layers, found), target_input, table)
 
     prepared, proto, contract = at_lowest_opset(loaded, build)
     picture = picture_input(prepared)

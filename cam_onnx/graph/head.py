@@ -22,7 +22,7 @@ from cam_onnx.errors import LayerNotFound
 from cam_onnx.graph.locate import Place, Score, fed
 from cam_onnx.graph.rewrite import rewrite
 
-__all__ = ["Head", "cut_head"]
+__all__ = ["Halves", "Head", "cut_head", "cut_score"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,19 @@ class Head:
     folder: str | None
 
 
+@dataclass(frozen=True)
+class Halves:
+    """A model cut in two, and nothing added.
+
+    `trunk` leads from the inputs to every value in `crossing`, the target layers first; `head` from these to the
+    score.
+    """
+
+    trunk: onnx.ModelProto
+    head: onnx.ModelProto
+    crossing: tuple[str, ...]
+
+
 def cut_head(data: bytes, folder: str | None, contract: Contract) -> Head:
     """Cut a plain or converted model at its contract's layers. External data was checked before.
 
@@ -65,7 +78,21 @@ def cut_head(data: bytes, folder: str | None, contract: Contract) -> Head:
     return at_lowest_opset(model, lambda prepared: _cut(prepared, contract))
 
 
-def _cut(model: Model, contract: Contract) -> Head:
+def cut_score(data: bytes, folder: str | None, contract: Contract) -> Halves:
+    """Cut a plain or converted model at its contract's layers; the head has the score alone, without its gradient.
+
+    Raises
+    ------
+    LayerNotFound
+        The model does not have what its contract names.
+    """
+    model = Model(onnx.ModelProto.FromString(data), folder, source=data)
+    trunk, head, crossing = _halves(model, contract)
+    return Halves(trunk, head, tuple(v.name or "" for v in crossing))
+
+
+def _halves(model: Model, contract: Contract) -> tuple[onnx.ModelProto, onnx.ModelProto, list[ir.Value]]:
+    """Return trunk, head and the values that cross the cut."""
     names = [layer.name for layer in contract.layers]
     for name in (*names, contract.score):
         if name not in model.values:
@@ -84,6 +111,12 @@ def _cut(model: Model, contract: Contract) -> Head:
     head = _extract(model, inside, crossing, [score], constants)
     given_by_caller = [value for value in fed(model) if value.name != contract.roles["target"]]
     trunk = _extract(model, _ancestors(nodes, crossing), given_by_caller, crossing, constants)
+    return trunk, head, crossing
+
+
+def _cut(model: Model, contract: Contract) -> Head:
+    trunk, head, crossing = _halves(model, contract)
+    score = model.values[contract.score]
     places = [Place(layer.name, layer.axes) for layer in contract.layers]
     classes = Score(contract.score, contract.single, _classes(score, contract.single))
 

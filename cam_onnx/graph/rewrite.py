@@ -18,7 +18,7 @@ from cam_onnx.autodiff.append import append, info
 from cam_onnx.autodiff.backward import Path, backward, mark, refuse
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import Model
-from cam_onnx.autodiff.table import RULES
+from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.autodiff.val import Val, cotangent_type
 from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
@@ -38,7 +38,9 @@ class _Choice:
     score: Val
 
 
-def rewrite(model: Model, score: Score, places: Sequence[Place], target_input: str) -> tuple[onnx.ModelProto, Contract]:
+def rewrite(
+    model: Model, score: Score, places: Sequence[Place], target_input: str, table: Table = RULES
+) -> tuple[onnx.ModelProto, Contract]:
     """Return the converted model, without its metadata entry, and its contract, without what is not of the graph.
 
     Raises
@@ -49,12 +51,12 @@ def rewrite(model: Model, score: Score, places: Sequence[Place], target_input: s
     """
     value = model.values[score.name]
     layers = [model.values[place.name] for place in places]
-    path = _path(model, value, layers)
+    path = _path(model, value, layers, table)
     op = Emitter(model.opset, model.names())
     op.scope = "cam"
     target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
     choice = _choose(op, op.primal(value), score, target)
-    found = backward(op, path, {value: _seed(op, choice, value)}, layers)
+    found = backward(op, path, {value: _seed(op, choice, value)}, layers, table)
 
     outputs: list[onnx.ValueInfoProto] = []
 
@@ -103,8 +105,8 @@ def rewrite(model: Model, score: Score, places: Sequence[Place], target_input: s
     return converted, contract
 
 
-def _path(model: Model, score: ir.Value, layers: list[ir.Value]) -> Path:
-    path = mark(model.graph, layers, [score], model.opset, RULES)
+def _path(model: Model, score: ir.Value, layers: list[ir.Value], table: Table) -> Path:
+    path = mark(model.graph, layers, [score], model.opset, table)
     refuse(path, model.name, f"between {', '.join(repr(layer.name) for layer in layers)} and {score.name!r}")
     for layer in layers:
         if layer not in path.values or layer is score:
