@@ -214,6 +214,7 @@ CASES = [
         reference="its ConvTranspose fails for several channels in a group", **LINEAR),
     row("y = Conv<group=4, pads=[1,1,1,1]>(x, w)", x=IMAGE, w=normal(4, 1, 3, 3), why="depthwise", **LINEAR),
     row("y = Conv<group=4>(x, w)", x=IMAGE, w=normal(8, 1, 3, 3), why="depthwise, two channels each", **LINEAR),
+    row("y = Conv<group=4, strides=[2,1]>(x, w)", x=IMAGE, w=normal(8, 1, 3, 3), why="depthwise with stride, two channels each", **LINEAR),
     row("y = Conv<group=4, strides=[2,2], pads=[2,2,2,2]>(x, w)", x=IMAGE, w=normal(4, 1, 5, 5), **LINEAR),
     row("y = Conv(x, w)", x=IMAGE, w=normal(6, 4, 1, 1), why="pointwise", **LINEAR),
     row("y = Conv<pads=[2,2,2,2]>(x, w)", x=IMAGE, w=normal(6, 4, 1, 1), why="padding beyond the kernel", **LINEAR),

@@ -39,6 +39,12 @@ def conv_x(
         edges = [e - int(p) for e, p in zip(ends * 2, [*windows.before.known, *windows.after.known], strict=True)]
         if min(edges) >= 0:
             return _by_flipped_kernel(op, g, w, windows, group, edges)
+    m, c = w.dims[:2]
+    if c == 1 and isinstance(m, int) and m > group > 1:
+        # one input channel to a group, several outputs: depthwise, then summed, because the browsers' WebGPU has been
+        # seen to compute a ConvTranspose of such groups wrongly, without a word
+        each = _by_conv_transpose(op, g, w, windows, m)
+        return op.reshape_like(op.ReduceSum(op.Reshape(each, [0, group, m // group, -1]), [2], keepdims=0), x)
     return _by_conv_transpose(op, g, w, windows, group)
 
 
