@@ -203,8 +203,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
         rows.append(f"| {name} | {_caught(mine, 0)} | {_caught(mine, 1)} |")
     false = [sum(o.verdicts[at] != "agrees" for o in sound) for at in (0, 1)]
     rows.append(f"| nothing broken | alarm in {false[0]} of {len(sound)} | alarm in {false[1]} of {len(sound)} |")
-    networks = dict.fromkeys(outcome.network for outcome in outcomes)
-    return "\n".join([*rows, "", f"Networks: {', '.join(networks)}."])
+    networks = [outcome.network for outcome in outcomes]
+    counted = (f"{name} ({networks.count(name) - 1} breaks)" for name in dict.fromkeys(networks))
+    return "\n".join([*rows, "", f"Networks: {', '.join(counted)}."])
 
 
 def _caught(outcomes: Sequence[Outcome], at: int) -> str:
