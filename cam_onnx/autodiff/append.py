@@ -43,7 +43,7 @@ def append(
     added = [y for node in nodes for y in node.outputs if y.name and y.name not in shown]
     for y in added:
         if y.shape is not None and y.dtype is not None and y.name:
-            graph.value_info.append(info(y.name, y.dtype, [d if isinstance(d, int) else d.value for d in y.shape]))
+            graph.value_info.append(info(y.name, y.dtype, _sizes(y.shape)))
     types = inferred(result, "the converted model")
     for y in added:
         if y.shape is None and y.name in types:
@@ -69,6 +69,12 @@ def info(name: str, dtype: ir.DataType, dims: Iterable[int | str | None] | None 
             else:
                 shape.dim.add()
     return value
+
+
+def _sizes(shape: ir.Shape) -> list[int | str | None]:
+    """Return the sizes of a shape; a name that was made up inside a body says nothing outside."""
+    names = [d if isinstance(d, int) else d.value for d in shape]
+    return [None if isinstance(d, str) and "/" in d else d for d in names]
 
 
 def _tensor(constant: Val) -> onnx.TensorProto:

@@ -10,7 +10,7 @@ Three things happen here so that no rule has to think of them:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,26 +140,6 @@ class Emitter(Again):
         if not onnx.defs.has(op_type):  # a typo is an error, not an operator
             raise AttributeError(f"ai.onnx has no operator {op_type!r}")
         return lambda *inputs, **attributes: self._emit(op_type, inputs, attributes)
-
-    def add(
-        self,
-        op_type: str,
-        inputs: Sequence[Val | None],
-        graphs: Mapping[str, ir.GraphView],
-        outputs: Any,
-        **attributes: Any,
-    ) -> tuple[Val, ...]:
-        """Append a node with subgraphs; `outputs` are the types of what it gives."""
-        spelling.write(op_type, len(inputs), [*graphs, *attributes], self.opset)
-        reads_ = [None if v is None else self.resolve(v.value) for v in inputs]
-        own = [ir.Attr(name, ir.AttributeType.GRAPH, graph) for name, graph in graphs.items()]
-        own += ir.convenience.convert_attributes(attributes)
-        node = ir.Node("", op_type, reads_, own, num_outputs=len(outputs), name=self.fresh(f"{self.scope}/{op_type}"))
-        self.nodes.append(node)
-        for value, dtype in zip(node.outputs, outputs, strict=True):
-            value.name = self.fresh(f"{node.name}/output")
-            value.type = None if dtype is None else ir.TensorType(dtype)
-        return tuple(Val(self, value) for value in node.outputs)
 
     def _emit(self, op_type: str, inputs: Sequence[Operand], attributes: dict[str, Any]) -> Any:
         count = attributes.pop("outputs", 1)

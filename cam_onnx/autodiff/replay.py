@@ -1,4 +1,4 @@
-"""What derivatives of subgraphs are made of: closed subgraphs, and a loop that goes through iterations backwards.
+"""A loop that goes through the iterations of another backwards.
 
 What the rules read of an iteration is recorded by running the body once more, forwards, and only as far as it is
 needed for that; what is the same in every iteration is computed once outside; what is linear records nothing.
@@ -13,40 +13,18 @@ import numpy as np
 import onnx_ir as ir
 
 from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.nested import attach, closed, ordered, unsure, zeros_of
 from cam_onnx.autodiff.path import Path
-from cam_onnx.autodiff.subgraphs import needed, reads
+from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.autodiff.table import Table
 from cam_onnx.autodiff.val import Val, cotangent_type
 from cam_onnx.autodiff.writing import Body
 
-__all__ = ["Backwards", "Replay", "closed", "ordered", "zeros_of"]
+__all__ = ["Backwards", "Pairs", "Replay", "Walk"]
 
 Walk = Callable[..., dict[ir.Value, Val]]
 Pairs = list[tuple[ir.Value, Val]]
 INT64, BOOL = ir.DataType.INT64, ir.DataType.BOOL
-
-
-def closed(op: Emitter, inputs: Sequence[ir.Value], results: Sequence[Val], name: str) -> ir.GraphView:
-    """Return what was emitted as a graph: each result by a node of its own, and nothing that none needs."""
-    own = {y.name for node in op.nodes for y in node.outputs}
-    outputs: list[ir.Value] = []
-    for val in results:
-        value = op.resolve(val.value)
-        if value.name not in own or any(value.name == other.name for other in outputs):
-            value = op.output(val, op.fresh(f"{op.scope}/output")).value
-        outputs.append(value)
-    nodes = needed(op.nodes, {value.name for value in outputs if value.name})
-    return ir.GraphView(inputs, outputs, nodes=nodes, name=name)
-
-
-def zeros_of(op: Emitter, value: ir.Value) -> Val:
-    """Return zeros of the shape and the cotangent's type of a value."""
-    return op.Expand(op.constant(0.0, cotangent_type(value.dtype)), op.shape(op.primal(value)))
-
-
-def ordered(path: Path) -> list[ir.Value]:
-    """Return the values that a path's nodes read and that carry a derivative, in a fixed order."""
-    return [x for node in path.nodes for x in reads(node) if x in path.values]
 
 
 class Replay(Emitter):
@@ -192,14 +170,14 @@ class Backwards:
             g = self.gs[index[output]] if index[output] < len(self.gs) else None
             initial.append(g if g is not None else zeros_of(op, self._outside(index[output], state)))
             inputs.append(self._input("carried", dtype or ir.DataType.FLOAT))
-            seeds[output] = Val(replay, inputs[-1])
+            seeds[output] = unsure(replay, inputs[-1])
         sources = list(dict.fromkeys(x for x in ordered(self.inner) if not self._own(x)))
         captured = [x for x in sources if x in self.path.values]
         sums = []
         for x in captured:
             initial.append(zeros_of(op, x))
             inputs.append(self._input("sum", cotangent_type(x.dtype) or ir.DataType.FLOAT))
-            sums.append(Val(replay, inputs[-1]))
+            sums.append(unsure(replay, inputs[-1]))
         for output, piece in slices.items():
             if output in self.inner.values:
                 seeds[output] = piece() if output not in seeds else seeds[output] + piece()
@@ -218,7 +196,7 @@ class Backwards:
         named = ir.node("Identity", [minus.value], name=op.fresh(f"{op.scope}/Identity"))
         named.outputs[0].name, named.outputs[0].type = self.last.name, self.last.type
         op.nodes.append(named)
-        results = op.add("Loop", [n, op.constant(np.array(True)), *initial], {"body": graph}, types)
+        results = attach(op, "Loop", [n, op.constant(np.array(True)), *initial], {"body": graph}, types)
         values = [region.entering.get(x) for x in carried.values()] + captured + [region.entering[x] for x in pieces]
         self.pieces = dict(zip(pieces, results[len(initial) :], strict=True))
         pairs = list(zip(values[: len(initial)], results, strict=False))

@@ -16,8 +16,9 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.bodies import Bodies, Body
 from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.nested import attach, bound, closed, ordered, zeros_of
 from cam_onnx.autodiff.path import Path, Region
-from cam_onnx.autodiff.replay import Backwards, Pairs, Walk, closed, ordered, zeros_of
+from cam_onnx.autodiff.replay import Backwards, Pairs, Walk
 from cam_onnx.autodiff.table import Table, defflow
 from cam_onnx.autodiff.val import Val, cotangent_type
 
@@ -37,7 +38,7 @@ def if_vjp(op: Emitter, node: ir.Node, gs: list[Val | None], path: Path, table: 
     graphs = {}
     for name, (region, inner) in zip(sorted(node.attributes), branches, strict=True):
         sub = Emitter(op.opset, within=op)
-        seeds = {y: Val(sub, g.value) for i, y in region.leaving.items() if (g := gs[i]) is not None}
+        seeds = {y: bound(sub, g) for i, y in region.leaving.items() if (g := gs[i]) is not None}
         found = walk(sub, inner, seeds, wanted, table)
         results = [found[x] if x in found else zeros_of(sub, x) for x in wanted]
         graphs[name] = closed(sub, [], results, f"{op.scope}/{name}")
@@ -45,7 +46,7 @@ def if_vjp(op: Emitter, node: ir.Node, gs: list[Val | None], path: Path, table: 
     assert condition is not None
     if not wanted:
         return []
-    parts = op.add("If", [op.primal(condition)], graphs, [cotangent_type(x.dtype) for x in wanted])
+    parts = attach(op, "If", [op.primal(condition)], graphs, [cotangent_type(x.dtype) for x in wanted])
     return list(zip(wanted, parts, strict=True))
 
 
@@ -83,7 +84,7 @@ def loop_vjp(op: Emitter, node: ir.Node, gs: list[Val | None], path: Path, table
     states = len(node.inputs) - 2
 
     def piece(g: Val) -> Callable[[], Val]:
-        return lambda: replay.Gather(Val(replay, g.value), Val(replay, replay.at), axis=0)
+        return lambda: replay.Gather(bound(replay, g), Val(replay, replay.at), axis=0)
 
     slices = {
         output: piece(g) for output, g in zip(body.outputs[1 + states :], gs[states:], strict=False) if g is not None
@@ -104,7 +105,7 @@ def loop_vjp(op: Emitter, node: ir.Node, gs: list[Val | None], path: Path, table
             given[1] = op.constant(np.array(True))
         initial = [op.primal(build.region.entering[x]) for x in kept]
         types = [x.dtype for x in (*kept, *replay.records)]
-        results = op.add("Loop", [*given, *initial], {"body": graph}, types)
+        results = attach(op, "Loop", [*given, *initial], {"body": graph}, types)
         record_names(results[len(kept) :], replay.records.values())
         return op.Gather(op.Shape(results[-1]), np.array(0, np.int64), axis=0)
 
@@ -157,14 +158,14 @@ def scan_vjp(op: Emitter, node: ir.Node, gs: list[Val | None], path: Path, table
     def look_up(val: Val, axis: int, direction: int) -> Callable[[], Val]:
         """Return the slice of an iteration: a sequence that is read backwards is at the counter itself."""
         return lambda: replay.Gather(
-            Val(replay, val.value), Val(replay, build.counter if direction else replay.at), axis=axis
+            bound(replay, val), Val(replay, build.counter if direction else replay.at), axis=axis
         )
 
     ranks = {}
     for inner, x, axis, direction in zip(body.inputs[states:], node.inputs[states:], axes, turned, strict=True):
         assert x is not None
         ranks[inner] = op.primal(x).rank
-        replay.slices[inner] = look_up(op.primal(x), axis % ranks[inner], direction)
+        replay.slices[inner] = look_up(Val(op, x), axis % ranks[inner], direction)
     slices = {}
     for inner, g, axis, direction in zip(body.outputs[states:], gs[states:], out_axes, out_turned, strict=False):
         if g is not None:
@@ -178,7 +179,8 @@ def scan_vjp(op: Emitter, node: ir.Node, gs: list[Val | None], path: Path, table
             graph.inputs = (*kept, *body.inputs[states:])
             initial = [op.primal(build.region.entering[x]) for x in (*kept, *body.inputs[states:])]
             types = [x.dtype for x in (*kept, *replay.records)]
-            results = op.add(
+            results = attach(
+                op,
                 "Scan",
                 initial,
                 {"body": graph},
