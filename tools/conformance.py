@@ -31,8 +31,6 @@ import onnx.backend.test.loader
 from onnx import TensorProto, numpy_helper
 
 from cam_onnx import autodiff, files
-from cam_onnx.autodiff import RULES, zero
-from cam_onnx.autodiff.table import Vjp
 from cam_onnx.errors import CamOnnxError
 
 ROOT = Path(__file__).parent.parent
@@ -101,7 +99,7 @@ def loaded(case: Any) -> tuple[onnx.ModelProto, dict[str, Any], list[Any]]:
 
 def _read(folder: Path, kind: str, model: onnx.ModelProto) -> list[Any]:
     infos = getattr(model.graph, kind)
-    found = []
+    found: list[Any] = []
     for i in range(len(list(folder.glob(f"{kind}_*.pb")))):
         data = (folder / f"{kind}_{i}.pb").read_bytes()
         which = infos[i].type.WhichOneof("value") if i < len(infos) else "tensor_type"
@@ -206,7 +204,7 @@ def trials(model: onnx.ModelProto, feeds: dict[str, Any], expected: list[Any]) -
             try:
                 run = build(used[0])
                 found = run(used[1])
-            except Exception:  # noqa: BLE001, S112
+            except Exception:  # noqa: BLE001
                 continue
             if same(found, expected):
                 yield Trial(*used, engine, double, run)
@@ -223,7 +221,9 @@ def judge(case: Any) -> Verdict:
     targets = [o.name for o in model.graph.output if o.type.tensor_type.elem_type in FLOATS]
     if not floats or not targets:
         names = [i.type.WhichOneof("value") for i in model.graph.input]
-        odd = any(n != "tensor_type" for n in names) or any(k in COMPLEX or k > TensorProto.BFLOAT16 for k in kinds.values())
+        odd = any(n != "tensor_type" for n in names) or any(
+            k in COMPLEX or k > TensorProto.BFLOAT16 for k in kinds.values()
+        )
         return Verdict("type" if odd else "input")
     if operators & RANDOM or (operators == {"Dropout"} and "training" in case.name):
         return Verdict("random")
@@ -301,7 +301,7 @@ def compare(trial: Trial) -> Verdict:
         try:
             if not differences(trial, run, beside):
                 return Verdict("kink", found, said)
-        except Exception:  # noqa: BLE001, S112
+        except Exception:  # noqa: BLE001
             continue
     return Verdict("disagree", found, said)
 
@@ -385,7 +385,7 @@ def collect(only: str | None) -> dict[str, dict[str, str]]:
         for line in DONE.read_text().splitlines():
             entry = json.loads(line)
             if entry.get("mark") == mark:
-                begun = entry["begun"] if "begun" in entry else ""
+                begun = entry.get("begun", "")
                 if "bucket" in entry:
                     done[entry["name"]] = entry
     if begun:
@@ -420,15 +420,15 @@ def page(done: dict[str, dict[str, str]]) -> str:
         "# The rules against onnx's own test data",
         "",
         "`python -m tools.conformance --write` makes this page. It takes every case of onnx's backend test data",
-        f"(onnx {onnx.__version__}; kinds {', '.join(KINDS)}), builds its gradient with `autodiff.gradient`, and compares it with central",
-        "differences along random directions in the engine that gives the outputs of the case: ONNX Runtime, else onnx's",
-        "reference evaluator, in float64 where either has the kernels.",
+        f"(onnx {onnx.__version__}; kinds {', '.join(KINDS)}), builds its gradient with",
+        "`autodiff.gradient`, and compares it with central differences along random directions in the engine that gives",
+        "the outputs of the case: ONNX Runtime, else onnx's reference evaluator, in float64 where either has the kernels.",
         "",
         *(f"- **{name}**: {text}: {total[name]}" for name, text in BUCKETS.items()),
         "",
-        "A case that sits on a kink (a tie, a bound, a whole number) agrees at a point a little beside. Axes that a rule must",
-        "know at conversion are constants, where the case has them as inputs. `(several)` are",
-        "cases of more than one operator: expanded function bodies, and small networks.",
+        "A case that sits on a kink (a tie, a bound, a whole number) agrees at a point a little beside. Axes that a rule",
+        "must know at conversion are constants, where the case has them as inputs. `(several)` are cases of more than one",
+        "operator: expanded function bodies, and small networks.",
         "",
         f"| operator | {' | '.join(head)} |",
         f"|---|{'---|' * len(head)}",

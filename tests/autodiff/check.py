@@ -49,10 +49,11 @@ class Trial:
 
         left = self.case.text.split("=", 1)[0]
         outputs = [name.strip() for name in left.split(",")]
+        output = "y" if "y" in outputs else outputs[0]
         kind = "double" if "to=11" in self.case.text else _NAMES[self.dtype]
         header = f'<ir_version: 8, opset_import: ["": {self.case.opset}]>'
         text = (
-            f"{header} g ({', '.join(typed(k, v) for k, v in self.feeds.items())}) => ({kind}[] {'y' if 'y' in outputs else outputs[0]}) "
+            f"{header} g ({', '.join(typed(k, v) for k, v in self.feeds.items())}) => ({kind}[] {output}) "
             f"{{ {self.case.text} }}"
         )
         model = onnx.parser.parse_model(text)
@@ -118,7 +119,9 @@ class Trial:
             for _ in range(3):
                 v = np.asarray(rng.standard_normal(x.shape)).astype(x.dtype)
                 h = self.case.step if self.dtype == "float64" else max(self.case.step, 5e-3)
-                difference = (self.forward(**{name: np.asarray(x + h * v)}) - self.forward(**{name: np.asarray(x - h * v)})) / (2 * h)
+                difference = (
+                    self.forward(**{name: np.asarray(x + h * v)}) - self.forward(**{name: np.asarray(x - h * v)})
+                ) / (2 * h)
                 ours, theirs = np.vdot(grad, v), np.vdot(g, difference)
                 tol = (
                     self.case.tol if self.dtype == "float64" else max(self.case.tol, 1e-4)
