@@ -38,6 +38,7 @@ PAGE, DATA = ROOT / "docs" / "conformance.md", ROOT / "docs" / "conformance.json
 DONE = ROOT / "build" / "conformance.jsonl"
 KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted")
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+NARROW = FLOATS - {TensorProto.DOUBLE}
 COMPLEX = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 RANDOM = {"Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
 BUCKETS = {  # what becomes of a case: in the table's head
@@ -137,28 +138,30 @@ ENGINES = {"ONNX Runtime": runtime, "reference": reference}
 
 
 def doubled(model: onnx.ModelProto, feeds: dict[str, Any]) -> tuple[onnx.ModelProto, dict[str, Any]] | None:
-    """Return the model with float64 for float32, if the types then still fit one another."""
+    """Return the model with float64 for its floating-point types, if the types then still fit one another."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     fixed = _fixed(model)
     for info in (*copy.graph.input, *copy.graph.output, *copy.graph.value_info):
-        if info.type.tensor_type.elem_type == TensorProto.FLOAT and info.name not in fixed:
+        if info.type.tensor_type.elem_type in NARROW and info.name not in fixed:
             info.type.tensor_type.elem_type = TensorProto.DOUBLE
     for tensor in copy.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and tensor.name not in fixed:
+        if tensor.data_type in NARROW and tensor.name not in fixed:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
     for node in copy.graph.node:
         for attribute in node.attribute:
-            if attribute.name in ("to", "dtype", "output_dtype") and attribute.i == TensorProto.FLOAT:
+            if attribute.name in ("to", "dtype", "output_dtype") and attribute.i in NARROW:
                 attribute.i = TensorProto.DOUBLE
-            elif attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
+            elif attribute.HasField("t") and attribute.t.data_type in NARROW:
                 attribute.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(attribute.t).astype(np.float64)))
     try:
         onnx.shape_inference.infer_shapes(copy, check_type=True, strict_mode=True)
     except Exception:  # noqa: BLE001  (onnx raises what it likes)
         return None
     wide = {
-        k: v.astype(np.float64) if isinstance(v, np.ndarray) and v.dtype == np.float32 and k not in fixed else v
+        k: v.astype(np.float64)
+        if isinstance(v, np.ndarray) and v.dtype.name in ("float32", "float16", "bfloat16") and k not in fixed
+        else v
         for k, v in feeds.items()
     }
     return copy, wide
