@@ -25,7 +25,7 @@ from cam_onnx.presets import PRESETS
 
 __all__ = ["main", "parser"]
 
-COMMANDS = ("explain", "convert", "inspect", "methods", "colormaps", "demo", "doctor", "verify")
+COMMANDS = ("explain", "convert", "inspect", "operators", "methods", "colormaps", "demo", "doctor", "verify")
 
 
 class _Terminated(BaseException):
@@ -170,6 +170,14 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
     inspect.add_argument("--json", action="store_true", help="print the report as JSON")
     _limit_options(inspect, runs=False)
+
+    operators = command(
+        "operators", "List the operators with a derivative, and how; of MODEL those on the way to its score."
+    )
+    operators.add_argument("model", metavar="MODEL", nargs="?", help=".onnx file (default: all of ai.onnx)")
+    operators.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
+    operators.add_argument("--json", action="store_true", help="print the list as JSON")
+    _limit_options(operators, runs=False)
 
     methods = command("methods", "List the methods.")
     methods.add_argument("--json", action="store_true", help="print the list as JSON")

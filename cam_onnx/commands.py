@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cam_onnx.explainer import Explainer, Explanation
     from cam_onnx.render.figure import Row
 
-__all__ = ["colormaps", "convert", "demo", "doctor", "explain", "inspect", "methods", "verify"]
+__all__ = ["colormaps", "convert", "demo", "doctor", "explain", "inspect", "methods", "operators", "verify"]
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -90,6 +90,31 @@ def inspect(options: argparse.Namespace) -> int:
         printing.line(f"no gradient rule for {text}")
     for text in report.problems:
         printing.warning(text)
+    return 0
+
+
+def operators(options: argparse.Namespace) -> int:
+    """List operators with how they are differentiated."""
+    from cam_onnx.graph.operators import operators as known
+
+    rows = known(options.model, score=options.score, limits=arguments.limits(options))
+    if options.json:
+        printing.dump([asdict(row) for row in rows])
+        return 0
+    head = ["operator", "versions", "how", "with respect to"]
+    lines = [
+        (
+            f"{row.domain}::{row.name}" if row.domain else row.name,
+            ", ".join(map(str, row.versions)),
+            f"{row.how}: {row.reason}" if row.reason else row.how,
+            ", ".join(row.inputs),
+        )
+        for row in rows
+    ]
+    if options.model is not None:
+        head.append("nodes")
+        lines = [(*line, str(row.count)) for line, row in zip(lines, rows, strict=True)]  # type: ignore[misc]
+    printing.table(head, lines)
     return 0
 
 

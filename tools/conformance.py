@@ -31,8 +31,6 @@ import onnx.backend.test.loader
 from onnx import TensorProto, numpy_helper
 
 from cam_onnx import autodiff, files
-from cam_onnx.autodiff import RULES, zero
-from cam_onnx.autodiff.table import Vjp
 from cam_onnx.errors import CamOnnxError
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +38,7 @@ PAGE, DATA = ROOT / "docs" / "conformance.md", ROOT / "docs" / "conformance.json
 DONE = ROOT / "build" / "conformance.jsonl"
 KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted")
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+NARROW = FLOATS - {TensorProto.DOUBLE}
 COMPLEX = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 RANDOM = {"Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
 BUCKETS = {  # what becomes of a case: in the table's head
@@ -101,7 +100,7 @@ def loaded(case: Any) -> tuple[onnx.ModelProto, dict[str, Any], list[Any]]:
 
 def _read(folder: Path, kind: str, model: onnx.ModelProto) -> list[Any]:
     infos = getattr(model.graph, kind)
-    found = []
+    found: list[Any] = []
     for i in range(len(list(folder.glob(f"{kind}_*.pb")))):
         data = (folder / f"{kind}_{i}.pb").read_bytes()
         which = infos[i].type.WhichOneof("value") if i < len(infos) else "tensor_type"
@@ -139,28 +138,30 @@ ENGINES = {"ONNX Runtime": runtime, "reference": reference}
 
 
 def doubled(model: onnx.ModelProto, feeds: dict[str, Any]) -> tuple[onnx.ModelProto, dict[str, Any]] | None:
-    """Return the model with float64 for float32, if the types then still fit one another."""
+    """Return the model with float64 for its floating-point types, if the types then still fit one another."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     fixed = _fixed(model)
     for info in (*copy.graph.input, *copy.graph.output, *copy.graph.value_info):
-        if info.type.tensor_type.elem_type == TensorProto.FLOAT and info.name not in fixed:
+        if info.type.tensor_type.elem_type in NARROW and info.name not in fixed:
             info.type.tensor_type.elem_type = TensorProto.DOUBLE
     for tensor in copy.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and tensor.name not in fixed:
+        if tensor.data_type in NARROW and tensor.name not in fixed:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
     for node in copy.graph.node:
         for attribute in node.attribute:
-            if attribute.name in ("to", "dtype", "output_dtype") and attribute.i == TensorProto.FLOAT:
+            if attribute.name in ("to", "dtype", "output_dtype") and attribute.i in NARROW:
                 attribute.i = TensorProto.DOUBLE
-            elif attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
+            elif attribute.HasField("t") and attribute.t.data_type in NARROW:
                 attribute.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(attribute.t).astype(np.float64)))
     try:
         onnx.shape_inference.infer_shapes(copy, check_type=True, strict_mode=True)
     except Exception:  # noqa: BLE001  (onnx raises what it likes)
         return None
     wide = {
-        k: v.astype(np.float64) if isinstance(v, np.ndarray) and v.dtype == np.float32 and k not in fixed else v
+        k: v.astype(np.float64)
+        if isinstance(v, np.ndarray) and v.dtype.name in ("float32", "float16", "bfloat16") and k not in fixed
+        else v
         for k, v in feeds.items()
     }
     return copy, wide
@@ -206,7 +207,7 @@ def trials(model: onnx.ModelProto, feeds: dict[str, Any], expected: list[Any]) -
             try:
                 run = build(used[0])
                 found = run(used[1])
-            except Exception:  # noqa: BLE001, S112
+            except Exception:  # noqa: BLE001
                 continue
             if same(found, expected):
                 yield Trial(*used, engine, double, run)
@@ -223,7 +224,9 @@ def judge(case: Any) -> Verdict:
     targets = [o.name for o in model.graph.output if o.type.tensor_type.elem_type in FLOATS]
     if not floats or not targets:
         names = [i.type.WhichOneof("value") for i in model.graph.input]
-        odd = any(n != "tensor_type" for n in names) or any(k in COMPLEX or k > TensorProto.BFLOAT16 for k in kinds.values())
+        odd = any(n != "tensor_type" for n in names) or any(
+            k in COMPLEX or k > TensorProto.BFLOAT16 for k in kinds.values()
+        )
         return Verdict("type" if odd else "input")
     if operators & RANDOM or (operators == {"Dropout"} and "training" in case.name):
         return Verdict("random")
@@ -301,7 +304,7 @@ def compare(trial: Trial) -> Verdict:
         try:
             if not differences(trial, run, beside):
                 return Verdict("kink", found, said)
-        except Exception:  # noqa: BLE001, S112
+        except Exception:  # noqa: BLE001
             continue
     return Verdict("disagree", found, said)
 
@@ -385,7 +388,7 @@ def collect(only: str | None) -> dict[str, dict[str, str]]:
         for line in DONE.read_text().splitlines():
             entry = json.loads(line)
             if entry.get("mark") == mark:
-                begun = entry["begun"] if "begun" in entry else ""
+                begun = entry.get("begun", "")
                 if "bucket" in entry:
                     done[entry["name"]] = entry
     if begun:
@@ -420,15 +423,16 @@ def page(done: dict[str, dict[str, str]]) -> str:
         "# The rules against onnx's own test data",
         "",
         "`python -m tools.conformance --write` makes this page. It takes every case of onnx's backend test data",
-        f"(onnx {onnx.__version__}; kinds {', '.join(KINDS)}), builds its gradient with `autodiff.gradient`, and compares it with central",
-        "differences along random directions in the engine that gives the outputs of the case: ONNX Runtime, else onnx's",
-        "reference evaluator, in float64 where either has the kernels.",
+        f"(onnx {onnx.__version__}; kinds {', '.join(KINDS)}), builds its gradient with",
+        "`autodiff.gradient`, and compares it with central differences along random directions, in the engine that",
+        "gives the outputs of the case: ONNX Runtime, else onnx's reference evaluator; in float64 where it has the",
+        "kernels.",
         "",
         *(f"- **{name}**: {text}: {total[name]}" for name, text in BUCKETS.items()),
         "",
-        "A case that sits on a kink (a tie, a bound, a whole number) agrees at a point a little beside. Axes that a rule must",
-        "know at conversion are constants, where the case has them as inputs. `(several)` are",
-        "cases of more than one operator: expanded function bodies, and small networks.",
+        "A case that sits on a kink (a tie, a bound, a whole number) agrees at a point a little beside. Axes that a",
+        "rule must know at conversion are constants, where the case has them as inputs. `(several)` are cases of more",
+        "than one operator: expanded function bodies, and small networks.",
         "",
         f"| operator | {' | '.join(head)} |",
         f"|---|{'---|' * len(head)}",

@@ -108,8 +108,6 @@ class Model:
                 f"{opset} or newer"
             ) from error
         _keep_old_resize(self.proto, converted)
-        if self.opset < 16 <= opset:
-            _keep_old_roi_align(converted)
         del converted.metadata_props[:]
         converted.metadata_props.extend(self.proto.metadata_props)
         converted.ir_version = max(proto.ir_version, converted.ir_version, 4)
@@ -203,11 +201,15 @@ def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set
 
 
 def _keep_old_resize(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:
-    """Give Resize what Upsample and Resize meant below opset 11; the converter leaves the new defaults.
+    """Give Resize what Upsample and Resize meant below opset 11, RoiAlign below 16; the converter leaves new defaults.
 
     Of nearest, which the standard left open, what ONNX Runtime does: up by the floor, down by the ceiling.
     """
-    opset = next((o.version for o in original.opset_import if o.domain in ("", "ai.onnx")), 0)
+    opset, now = (
+        next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0) for model in (original, raised)
+    )
+    if opset < 16 <= now:
+        _keep_old_roi_align(raised)
     if opset >= 11:
         return
     old = {y for node in original.graph.node if node.op_type in ("Upsample", "Resize") for y in node.output}

@@ -131,7 +131,9 @@ class Trial:
             for _ in range(3):
                 v = np.asarray(rng.standard_normal(x.shape)).astype(x.dtype)
                 h = self.case.step if self.dtype == "float64" else max(self.case.step, 5e-3)
-                difference = (self.forward(**{name: np.asarray(x + h * v)}) - self.forward(**{name: np.asarray(x - h * v)})) / (2 * h)
+                difference = (
+                    self.forward(**{name: np.asarray(x + h * v)}) - self.forward(**{name: np.asarray(x - h * v)})
+                ) / (2 * h)
                 ours, theirs = np.vdot(grad, v), np.vdot(g, difference)
                 tol = (
                     self.case.tol if self.dtype == "float64" else max(self.case.tol, 1e-4)

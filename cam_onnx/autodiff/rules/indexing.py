@@ -99,8 +99,9 @@ class Scatter:
     def product(self) -> tuple[Val, Val]:
         """Return for each entry the product of its factors that are not 0, and how many are."""
         op = self.op
-        zero = [op.Cast(op.Equal(v, 0.0), to=self.g.dtype) for v in (self.x, self.updates)]
-        return self.put(without_zeros(op, self.x), without_zeros(op, self.updates), "mul"), self.put(*zero, "add")
+        own, theirs = (op.Cast(op.Equal(v, 0.0), to=self.g.dtype) for v in (self.x, self.updates))
+        product = self.put(without_zeros(op, self.x), without_zeros(op, self.updates), "mul")
+        return product, self.put(own, theirs, "add")
 
     def share(self) -> Val:
         """Minimum and maximum: ties share evenly, as PyTorch's scatter_reduce."""
@@ -146,12 +147,20 @@ def add_flat(op: Emitter, g: Val, x: Val, positions: Val) -> Val:
 
 
 def unique(
-    op: Emitter, gs: tuple[Val | None, ...], ys: tuple[Val, ...], x: Val, axis: int | None, sorted: int  # noqa: A002
+    op: Emitter,
+    gs: tuple[Val | None, ...],
+    ys: tuple[Val, ...],
+    x: Val,
+    axis: int | None,
+    sorted: int,  # noqa: A002
 ) -> Val:
     """Equal entries are one: its cotangent goes to the first of them."""
     g = gs[0]
     assert g is not None
-    first = ys[1] if len(ys) > 1 and ys[1].name else op.Unique(x, axis=axis, sorted=sorted, outputs=2)[1]
+    if len(ys) > 1 and ys[1].name:
+        first = ys[1]
+    else:
+        _, first = op.Unique(x, axis=axis, sorted=sorted, outputs=2)  # type: ignore[misc]
     return add_flat(op, g, x, first) if axis is None else add_at(op, g, x, axis % x.rank, first)
 
 

@@ -15,12 +15,12 @@ __all__: list[str] = []
 def dft(op: Emitter, g: Val, y: Val, x: Val, length: Val | None, axis: Val | None, inverse: int, onesided: int) -> Val:
     if axis is not None and axis.known is None:
         raise Refused("an axis that is known at run time only")
-    return dft_along(op, g, y, x, length, -2 if axis is None or axis.known is None else int(axis.known.item()), inverse, onesided)
+    return dft_along(
+        op, g, y, x, length, -2 if axis is None or axis.known is None else int(axis.known.item()), inverse, onesided
+    )
 
 
-def dft_along(
-    op: Emitter, g: Val, y: Val, x: Val, length: Val | None, axis: int, inverse: int, onesided: int
-) -> Val:
+def dft_along(op: Emitter, g: Val, y: Val, x: Val, length: Val | None, axis: int, inverse: int, onesided: int) -> Val:
     axis %= x.rank
     own = op.shape(x, axis, axis + 1)
     if length is not None:
@@ -88,9 +88,7 @@ def stft_signal(
     return add_at(op, op.Reshape(frames, op.Concat([0, -1], ends, axis=0)), x, 1, op.Reshape(places, [-1]))
 
 
-def stft_window(
-    op: Emitter, g: Val, y: Val, x: Val, step: Val, window: Val, length: Val | None, onesided: int
-) -> Val:
+def stft_window(op: Emitter, g: Val, y: Val, x: Val, step: Val, window: Val, length: Val | None, onesided: int) -> Val:
     frames, places = framed(op, g, y, x, step, window, length)
     return op.ReduceSum(frames * op.Gather(x, places, axis=1), [0, 1, 3], keepdims=0)
 
