@@ -452,9 +452,12 @@ def test_tensorfloat_is_off(monkeypatch):
 
     opened = []
     whole = engine.open
-    monkeypatch.setattr(
-        engine, "open", lambda *args, **options: opened.append(options["exact"]) or whole(*args, **options)
-    )
+
+    def noted(*args, **options):
+        opened.append(options["exact"])
+        return whole(*args, **options)
+
+    monkeypatch.setattr(engine, "open", noted)
     subject = explainer(BUILDERS["residual"](), ["b1"])
     assert opened == [False]
     subject.verify(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))

@@ -50,7 +50,7 @@ def test_what_is_linear_in_a_loop_records_nothing():
     text = """g (float[1,3] x, int64 n) => (float[1,3] y) { y = Loop<body = b (int64 i, bool c, float[1,3] h) =>
         (bool c1, float[1,3] h1) { c1 = Identity(c) h1 = Mul(h, w) }>(n, , x) }"""
     model = parse(text)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([2]), "w"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2], np.float32), "w"))
     added = autodiff.gradient(model, ["x"], ["y"])
     assert [node.op_type for node in added.graph.node].count("Loop") == 2, "the user's and the one backwards"
     [grad] = run(added, {"x": X, "n": np.array(3), "cotangent/y": ONE}, ["grad/x"])
@@ -223,7 +223,7 @@ def test_a_loop_of_1000_iterations():
     text = """g (float[1,3] x, int64 n) => (float[1,3] y) { y = Loop<body = b (int64 i, bool c, float[1,3] h) =>
         (bool c1, float[1,3] h1) { c1 = Identity(c) s = Sin(h) d = Mul(s, k) h1 = Add(h, d) }>(n, , x) }"""
     model = parse(text)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1e-3), "k"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1e-3, np.float32), "k"))
     [grad] = run(autodiff.gradient(model, ["x"], ["y"]), {"x": X, "n": np.array(1000), "cotangent/y": ONE}, ["grad/x"])
     h, expected = X.astype(float), np.ones((1, 3))
     for _ in range(1000):

@@ -78,16 +78,17 @@ def test_every_operator_with_a_body_has_a_row():
 def test_every_mutation_of_a_derivative_through_subgraphs_makes_a_row_fail(operator: str, change: str):
     rule = RULES.find(operator, 17)
     assert rule is not None
-    assert rule.flow is not None
+    flow = rule.flow
+    assert flow is not None
 
     def mutant(op, *rest):
-        pairs = rule.flow.vjp(op, *rest)
+        pairs = flow.vjp(op, *rest)
         if change == "one lost":
             return pairs[:-1]
         return [(x, part * 1.01 if change == "scaled" else -part) for x, part in pairs]
 
     table = Table(RULES)
-    table.defflow(operator, rule.flow.regions, mutant)
+    table.defflow(operator, flow.regions, mutant)
     rows = [case for case in GRAPHS if case.op_type == operator and not case.single]
     assert any(Trial(case, table=table).disagreements() for case in rows)
 
