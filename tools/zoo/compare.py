@@ -19,6 +19,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from benchmarks.counts import added
 from cam_onnx.autodiff import gradient
 from tools.zoo.export import export, make, pictures
 from tools.zoo.networks import Network
@@ -52,7 +53,7 @@ def compare(network: Network) -> dict[str, Any]:
     started = time.perf_counter()
     converted = gradient(proto, wrt=wrt, of=[proto.graph.output[0].name])
     row["seconds"] = round(time.perf_counter() - started, 2)
-    row |= _added(proto, converted)
+    row |= added(proto, converted)
     seeds = {"single": single["seed"], "exact": exact["seed"]}
     outputs = _run(converted, x.numpy(), seeds["single"])
     row["forward"] = _relative(outputs[0], exact["output"]).max().item()
@@ -198,26 +199,6 @@ def _judge(ours: Array, single: Array, exact: Array) -> dict[str, Any]:
         "cosine": middle,
         "clause": clause,
     }
-
-
-def _added(proto: onnx.ModelProto, converted: onnx.ModelProto) -> dict[str, int]:
-    """Count what was added, what of it depends on no cotangent, and forward values that are computed twice."""
-    nodes = converted.graph.node[len(proto.graph.node) :]
-    late = {i.name for i in converted.graph.input if i.name.startswith("cotangent/")}
-    for node in nodes:
-        if late & set(node.input):
-            late.update(node.output)
-    original = {_form(node) for node in converted.graph.node[: len(proto.graph.node)]}
-    return {
-        "added": len(nodes),
-        "recomputed": sum(not late & set(node.output) for node in nodes),
-        "twice": sum(_form(node) in original for node in nodes if node.op_type != "Shape"),
-    }
-
-
-def _form(node: onnx.NodeProto) -> tuple[Any, ...]:
-    attributes = tuple(sorted(a.SerializeToString() for a in node.attribute))
-    return (node.domain, node.op_type, tuple(node.input), attributes)
 
 
 def _cost(proto: onnx.ModelProto, converted: onnx.ModelProto, x: Array, seed: Array, rounds: int = 5) -> float:

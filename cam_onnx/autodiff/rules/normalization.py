@@ -74,7 +74,7 @@ class Statistics:
         var: Val,
         epsilon: float,
         momentum: float,
-        training_mode: int,
+        training_mode: int = 0,  # absent below opset 14
         **_: object,
     ) -> Statistics:
         gs = gs if training_mode else gs[:1]
