@@ -26,7 +26,7 @@ def operators() -> str:
     """Return the operators with a gradient rule, and those that are stated to have none."""
     differentiable, flat, partly = set(), set(), []
     for rule in RULES:
-        if all(isinstance(entry, zero) or entry is None for entry in rule.entries):
+        if rule.entries and all(isinstance(entry, zero) or entry is None for entry in rule.entries):
             flat.add(rule.op_type)
         else:
             differentiable.add(rule.op_type)
