@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import beside_torch, conversion, networks, processes, report  # noqa: F401  (they fill the registry)
+from benchmarks import beside_torch, conversion, forms, networks, processes, report  # noqa: F401  (they fill the registry)
 from benchmarks.harness import BENCHMARKS, measure
 from cam_onnx import files
 from cam_onnx.errors import did_you_mean
