@@ -73,8 +73,9 @@ class Val:
     def dtype(self) -> ir.DataType | None:
         """The type that a rule sees: a 16-bit or quantised primal reads as its cotangent's."""
         own = self.value.dtype
-        read = self.primal and (own in FLOATS or scale_of(self.value) is not None)
-        return cotangent_of(self.value) if read else own
+        if self.primal and scale_of(self.value) is not None:
+            return ir.DataType.FLOAT
+        return cotangent_type(own) if self.primal and own in FLOATS else own
 
     @property
     def dims(self) -> list[int | str | None]:

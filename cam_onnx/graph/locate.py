@@ -23,7 +23,9 @@ from cam_onnx.graph.roles import Roles, axes_of, follow, has_extent
 __all__ = ["Place", "Score", "candidates", "fed", "find_layers", "find_score", "picture_input"]
 
 _FINAL = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": ""}
+_FINAL |= {"QLinearSoftmax": "softmax", "QLinearSigmoid": "sigmoid"}
 _TRANSPARENT = {"Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+_TRANSPARENT |= {"QuantizeLinear", "DequantizeLinear"}
 
 
 @dataclass(frozen=True)
