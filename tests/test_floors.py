@@ -34,7 +34,7 @@ FLOORS = [
     {"render"},
     {"autodiff", "methods"},
     {"graph", "engine"},
-    {"doctor", "explainer", "explanation", "maps", "probes", "saving", "showing", "targets"},
+    {"blank", "doctor", "explainer", "explanation", "maps", "probes", "saving", "showing", "targets"},
     {"__main__", "arguments", "cli", "commands", "places", "printing", "progress", "refused"},
 ]
 OPEN_WITHIN = {0, 4, 5}  # floors whose units may import each other
@@ -49,6 +49,7 @@ HOMES = {
         "methods/",
         "graph/",
         "engine/",
+        "blank",
         "explainer",
         "explanation",
         "saving",

@@ -89,12 +89,19 @@ def counts(op: Emitter, w: Val, zero: Val | None, axis: int) -> Val:
     return dequantised(op, op.raw(w.value), None, zero, axis)
 
 
-defvjp("QuantizeLinear", lambda op, g, y, x, s, z, **_: g, computed, None, inside=rounds_inside)
+def quantize(op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int = 1, **_: object) -> Val:
+    # a scale of 0 has no inverse: NaN says so, where zeros would look like an answer
+    if s.known is None:
+        return g * laid_along(op, s / s, x, axis)
+    return g if np.all(s.known) else g * float("nan")
+
+
+defvjp("QuantizeLinear", quantize, computed, None, inside=rounds_inside)
 defvjp("DequantizeLinear", lambda op, g, y, x, s, z, **_: rescaled(op, g, s, x), computed, None)
 defvjp("DynamicQuantizeLinear", lambda op, g, y, x: g)  # its range is that of the data: nothing is cut off
 
 # ONNX Runtime's own, for 16 and 4 bits before the standard had them
-microsoft("QuantizeLinear", lambda op, g, y, x, s, z, **_: g, computed, None, inside=rounds_inside)
+microsoft("QuantizeLinear", quantize, computed, None, inside=rounds_inside)
 microsoft("DequantizeLinear", lambda op, g, y, x, s, z, **_: rescaled(op, g, s, x), computed, None)
 
 # Linear operators -----------------------------------------------------------------------------------------------------
