@@ -92,11 +92,12 @@ class Case:
     functions: str = ""
     double: bool = False  # float64 in ONNX Runtime too
     derounded: str = ""
+    composed: str = ""
 
     @property
     def of(self) -> tuple[str, ...]:
         """The output that is differentiated: the one called y, or else the first of the node."""
-        if self.derounded:
+        if self.derounded or self.composed:
             return ("y",)
         outputs = [name.strip() for name in self.text.split("=", 1)[0].split(",")]
         return ("y" if "y" in outputs else outputs[0],)
@@ -106,8 +107,8 @@ class Case:
 
     @property
     def operator(self) -> str:
-        """The operator that the row is about, with its domain: the only one, or what `derounded` names."""
-        return self.derounded or self.text.split("=", 1)[1].strip().split("(")[0].split("<")[0].strip()
+        """The operator that the row is about, with its domain: the only one, or the one that is named."""
+        return self.derounded or self.composed or self.text.split("=", 1)[1].strip().split("(")[0].split("<")[0].strip()
 
     @property
     def op_type(self) -> str:
@@ -131,6 +132,7 @@ def row(
     reference: str = "",
     runtime: str = "",
     derounded: str = "",
+    composed: str = "",
     **inputs: Any,
 ) -> Case:
     """One row.
@@ -138,12 +140,14 @@ def row(
     `reads="y"`: the gradient reads the output, not the input (the forward fusion survives). `against`: the inputs to
     differentiate, where not all that have a rule. `reference`: why the reference evaluator cannot run the row, which
     then is checked in ONNX Runtime's float32. `runtime`: why ONNX Runtime cannot. `derounded`: the operator that a row
-    of several nodes is about; the row rounds, and differences are those of the network without rounding (`tests.derounded`), to 1e-4.
+    of several nodes is about; the row rounds, and differences are those of the network without rounding
+    (`tests.derounded`), to 1e-4. `composed`: the operator that another row of several nodes is about.
     """
     if derounded:
         reference = reference or "integers stand for float32"
         against = against or tuple(name for name, value in inputs.items() if callable(value))
-    return Case(text, inputs, opset, why, step, tol, static, reads, against, reference, runtime, derounded=derounded)
+    more = {"runtime": runtime, "derounded": derounded, "composed": composed}
+    return Case(text, inputs, opset, why, step, tol, static, reads, against, reference, **more)
 
 
 def integers(dtype: str, *shape: int, low: int = -100, high: int = 100) -> np.ndarray:
@@ -167,6 +171,8 @@ ELLIPSIS = "its shape inference refuses"
 CUBIC: dict[str, Any] = {"step": 1.0, "tol": 1e-5}  # the reference evaluator's weights are float32
 DRAWN: dict[str, Any] = {"static": "the engine draws by the shape"}
 BOXES = exactly([[2.1, 1.3, 9.4, 8.2], [-1.4, -0.6, 3.3, 13.9], [5.2, 4.9, 6.1, 6.6]])
+FILTERS = np.random.default_rng(11).standard_normal((3, 2, 2, 2)) * 0.5
+OURS = "an operator of ONNX Runtime"
 
 # fmt: off
 CASES = [
@@ -681,5 +687,47 @@ CASES = [
         zeros=integers("uint8", 10, low=0, high=255), why="zero points"),
     row("y = com.microsoft.MatMulNBits<K=32, N=5, bits=8, block_size=16>(x, w, ws)", derounded="com.microsoft.MatMulNBits", why="8 bits",
         x=normal(2, 3, 32), w=integers("uint8", 5, 2, 16, low=0, high=255), ws=np.linspace(0.001, 0.003, 10, dtype=np.float32)),
+    # ONNX Runtime's own --------------------------------------------------------------------------------------------
+    *(
+        row(f"y = com.microsoft.FusedConv<activation=\"{name}\"{params}, pads=[1,0,0,1], strides=[2,1]>(x, w, b)",
+            reference=OURS, x=normal(1, 2, 3, 3), w=FILTERS, b=exactly([0.2, -0.3, 0.7]))
+        for name, params in (("Relu", ""), ("LeakyRelu", ", activation_params=[0.2]"), ("Tanh", ""), ("Sigmoid", ""),
+                             ("HardSigmoid", ", activation_params=[0.1, 0.4]"), ("Clip", ", activation_params=[-0.9, 1.1]"))
+    ),
+    row("y = com.microsoft.FusedConv(x, w)", reference=OURS, why="no activation", x=IMAGE, w=np.linspace(-1, 1, 216).reshape(6, 4, 3, 3)),
+    row("y = com.microsoft.FusedConv<activation=\"Relu\", group=2>(x, w, b, z)", reference=OURS, why="a residual branch", x=normal(1, 4, 3, 3),
+        w=np.concatenate([FILTERS, FILTERS[:1]]), b=exactly([0.2, -0.3, 0.7, 0.1]), z=normal(1, 4, 2, 2)),
+    *(
+        row(f"y = com.microsoft.FusedGemm<activation=\"{name}\"{more}>(a, b, c)", reference=OURS, a=normal(3, 8), b=normal(8, 5), c=normal(5))
+        for name, more in (("Relu", ""), ("LeakyRelu", ", activation_alpha=0.3, alpha=0.5"), ("Tanh", ""), ("Sigmoid", ", beta=2.0"))
+    ),
+    *(
+        row(f"y = com.microsoft.FusedMatMul<alpha=0.5{turns}>(a, b)", reference=OURS, a=normal(*a), b=normal(*b), against=("a", "b"))
+        for turns, a, b in (("", (2, 3, 4), (4, 5)), (", transA=1", (2, 4, 3), (2, 4, 5)), (", transB=1", (1, 3, 4), (2, 5, 4)),
+                            (", transA=1, transB=1", (4, 3), (5, 4)))
+    ),
+    row("y = com.microsoft.TransposeMatMul<transB=1>(a, b)", reference=OURS, a=normal(2, 3, 4), b=normal(2, 5, 4)),
+    row("y = com.microsoft.Gelu(x)", reference=OURS, x=normal(3, 4)),
+    row("y = com.microsoft.BiasGelu(x, b)", reference=OURS, x=normal(2, 3, 4), b=normal(4)),
+    row("y = com.microsoft.FastGelu(x)", reference=OURS, x=normal(3, 4)),
+    row("y = com.microsoft.FastGelu(x, b)", reference=OURS, x=normal(2, 3, 4), b=normal(4)),
+    row("y = com.microsoft.QuickGelu<alpha=1.0>(x)", reference=OURS, x=normal(3, 4)),
+    row("y = com.microsoft.QuickGelu(x)", reference=OURS, x=normal(3, 4)),
+    row("y = SimplifiedLayerNormalization<axis=-1, epsilon=1e-3>(x, s)", reference=OURS, x=normal(2, 3, 8), s=np.linspace(0.5, 2, 8)),
+    row("y = com.microsoft.SkipLayerNormalization<epsilon=1e-3>(x, skip, s, b, c)", reference=OURS, x=normal(2, 3, 8), skip=normal(2, 3, 8),
+        s=np.linspace(0.5, 2, 8), b=np.linspace(-1, 1, 8), c=np.linspace(1, -1, 8)),
+    row("y = com.microsoft.SkipLayerNormalization<epsilon=1e-3>(x, skip, s)", reference=OURS, x=normal(2, 3, 8), skip=normal(3, 8),
+        s=np.linspace(0.5, 2, 8), why="one for the batch"),
+    row("h, m, v, t = com.microsoft.SkipLayerNormalization<epsilon=1e-3>(x, skip, s) y = Add(h, t)", composed="com.microsoft.SkipLayerNormalization",
+        reference=OURS, x=normal(2, 3, 8), skip=normal(2, 3, 8), s=np.linspace(0.5, 2, 8), why="the sum is read too", against=("x", "skip")),
+    row("y = com.microsoft.SkipSimplifiedLayerNormalization<epsilon=1e-3>(x, skip, s, c)", reference=OURS, x=normal(2, 3, 8), skip=normal(2, 3, 8),
+        s=np.linspace(0.5, 2, 8), c=np.linspace(1, -1, 8)),
+    row("y = com.microsoft.Attention<num_heads=2>(x, w, b)", reference=OURS, x=normal(2, 3, 8, scale=0.3), w=np.random.default_rng(3).standard_normal((8, 24)),
+        b=np.linspace(-1, 1, 24)),
+    row("y = com.microsoft.Attention<num_heads=4, scale=0.3>(x, w, b)", reference=OURS, x=normal(2, 3, 8), w=np.random.default_rng(3).standard_normal((8, 24)),
+        b=np.linspace(-1, 1, 24)),
+    row("y = com.microsoft.MultiHeadAttention<num_heads=2>(q, k, v)", reference=OURS, q=normal(2, 3, 8), k=normal(2, 5, 8), v=normal(2, 5, 8)),
+    row("y = com.microsoft.MultiHeadAttention<num_heads=2, scale=0.5>(q, k, v, b)", reference=OURS, q=normal(2, 3, 8), k=normal(2, 5, 8), v=normal(2, 5, 8),
+        b=np.linspace(-1, 1, 24)),
 ]
 # fmt: on

@@ -84,10 +84,12 @@ def _optimised(level: str) -> Callable[[Path, Path, Feeds], None]:
 
 def _halved(keep_io_types: bool) -> Callable[[Path, Path, Feeds], None]:
     def make(source: Path, out: Path, feeds: Feeds) -> None:
-        from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
-        model = onnx.load(source)
-        onnx.save(convert_float_to_float16(model, keep_io_types=keep_io_types, disable_shape_infer=True), out)
+        model = OnnxModel(onnx.load(source))
+        model.convert_float_to_float16(keep_io_types=keep_io_types)
+        model.topological_sort()  # the conversion leaves its casts behind everything else
+        onnx.save(model.model, out)
 
     return make
 
@@ -102,6 +104,7 @@ QUANTISED: dict[str, Callable[[Path, Path, Feeds], None]] = {
 FORMS = {
     "basic": _optimised("ORT_ENABLE_BASIC"),
     "extended": _optimised("ORT_ENABLE_EXTENDED"),
+    "all": _optimised("ORT_ENABLE_ALL"),
     "float16": _halved(keep_io_types=False),
     "float16, float32 outside": _halved(keep_io_types=True),
     **QUANTISED,

@@ -5,6 +5,7 @@ To add an operator: one entry in its family's file, one row in ``tests/autodiff/
 
 from cam_onnx.autodiff.rules import (
     arithmetic,
+    contrib,
     control_flow,
     convolution,
     elementwise,
@@ -23,6 +24,7 @@ from cam_onnx.autodiff.rules import (
 
 __all__ = [
     "arithmetic",
+    "contrib",
     "control_flow",
     "convolution",
     "elementwise",
