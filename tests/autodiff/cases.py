@@ -146,7 +146,7 @@ def row(
     if derounded:
         reference = reference or "integers stand for float32"
         against = against or tuple(name for name, value in inputs.items() if callable(value))
-    more = {"runtime": runtime, "derounded": derounded, "composed": composed}
+    more: dict[str, Any] = {"runtime": runtime, "derounded": derounded, "composed": composed}
     return Case(text, inputs, opset, why, step, tol, static, reads, against, reference, **more)
 
 
