@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from cam_onnx import engine, maps, wire
+from cam_onnx import blank, engine, maps, wire
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.engine import Engine, Tensor, batches
 from cam_onnx.engine.samples import given
@@ -26,6 +26,7 @@ from cam_onnx.targets import classes, resolve
 
 if TYPE_CHECKING:
     from cam_onnx.graph.head import Head
+    from cam_onnx.graph.lost import Probe
     from cam_onnx.verification import Verification
 
 __all__ = ["Explainer", "Explanation"]
@@ -238,6 +239,9 @@ class Explainer:
         started = time.perf_counter()
         drawn = maps.draw(evidence, samples, owner, self._method, relu, normalize)
         clock["map"] = time.perf_counter() - started
+        drawn["reasons"] = blank.with_places(
+            drawn["reasons"], drawn["layers"], samples.feeds, samples.count, owner, evidence.target, self._probe
+        )
         return Explanation(
             logits=evidence.logits,
             target=evidence.target,
@@ -296,3 +300,9 @@ class Explainer:
                 cut = cut_head(self._data, self._folder, self.contract)
                 self._cut = cut, self._open(cut.trunk.SerializeToString()), self._open(cut.head.SerializeToString())
             return self._cut
+
+    def _probe(self) -> tuple[Probe, Engine]:
+        from cam_onnx.graph.lost import probe
+
+        found = probe(self._data, self._folder, self.contract)
+        return found, self._open(found.model.SerializeToString())

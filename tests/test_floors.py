@@ -36,6 +36,7 @@ FLOORS = [
     {"graph", "engine"},
     {
         "beside",
+        "blank",
         "differences",
         "directions",
         "doctor",
@@ -66,6 +67,8 @@ HOMES = {
         "beside",
         "differences",
         "directions",
+        "blank",
+        "explainer",
         "explanation",
         "saving",
         "showing",

@@ -24,15 +24,20 @@ def methods() -> str:
 
 def operators() -> str:
     """Return the operators with a gradient rule, and those that are stated to have none."""
-    differentiable, flat, partly = set(), set(), []
+    differentiable, contributed, flat, partly = set[str](), set[str](), set[str](), set[str]()
     for rule in RULES:
         if rule.entries and all(isinstance(entry, zero) or entry is None for entry in rule.entries):
             flat.add(rule.op_type)
         else:
-            differentiable.add(rule.op_type)
+            (contributed if rule.domain else differentiable).add(rule.op_type)
         reasons = [entry.reason for entry in rule.entries if isinstance(entry, missing)]
-        partly += [f"{rule.op_type} ({reason})" for reason in dict.fromkeys(reasons)]
-    rows = [("gradient rule", differentiable), ("derivative zero", flat), ("not with respect to every input", partly)]
+        partly |= {f"{rule.op_type} ({reason})" for reason in reasons}
+    rows = [
+        ("gradient rule", differentiable),
+        ("gradient rule, com.microsoft", contributed),
+        ("derivative zero", flat),
+        ("not with respect to every input", partly),
+    ]
     table = ["| | operators |", "|---|---|"]
     return "\n".join(table + [f"| {what} | {', '.join(sorted(names))} |" for what, names in rows if names])
 

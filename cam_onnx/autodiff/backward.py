@@ -17,12 +17,12 @@ from cam_onnx.autodiff.broadcasting import sum_to
 from cam_onnx.autodiff.call import arguments
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.mark import mark
-from cam_onnx.autodiff.path import Path, label, refuse
+from cam_onnx.autodiff.path import Path, givers, label, refuse
 from cam_onnx.autodiff.table import RULES, Table, Vjp
-from cam_onnx.autodiff.val import Refused, Val, cotangent_type
+from cam_onnx.autodiff.val import Refused, Val, cotangent_of
 from cam_onnx.errors import UnsupportedOperators
 
-__all__ = ["Path", "backward", "label", "mark", "refuse"]
+__all__ = ["Path", "backward", "givers", "label", "mark", "refuse"]
 
 
 def backward(
@@ -72,6 +72,7 @@ def backward(
                 if (total := settle(outer)) is not None:
                     pending[inner].append(total)
         gs = [settle(y) for y in node.outputs]
+        gs[0] = _masked(op, path, table, node, gs[0])
         if node in path.inside:
             if any(g is not None for g in gs):
                 for x, part in _flow(op, table, node, gs, path):
@@ -84,6 +85,18 @@ def backward(
                     if cotangent is not None:
                         pending[source].append(cotangent)
     return {value: total for value in wrt if (total := settle(value)) is not None}
+
+
+def _masked(op: Emitter, path: Path, table: Table, node: ir.Node, g: Val | None) -> Val | None:
+    """Return the cotangent where the node's output is within its range, else zero."""
+    rule = table.find(node.op_type, op.opset, node.domain)
+    if g is None or rule is None or rule.inside is None or node in path.open:
+        return g
+    op.scope = f"grad/{node.outputs[0].name}"
+    x = node.inputs[0]
+    inside = rule.inside(op, op.primal(node.outputs[0]), None if x is None else op.primal(x))
+    masked: Val = op.Where(inside, g, 0.0)
+    return masked
 
 
 def _flow(op: Emitter, table: Table, node: ir.Node, gs: list[Val | None], path: Path) -> list[tuple[ir.Value, Val]]:
@@ -144,7 +157,7 @@ def _apply(
     except Exception as error:
         error.add_note(f"in the gradient of {node.op_type} {label(node)!r} with respect to input {index} ({x.name!r})")
         raise
-    wanted = cotangent_type(x.dtype)
+    wanted = cotangent_of(x)
     if wanted is not None and result.dtype not in (wanted, None):
         result = op.Cast(result, to=wanted)
     return result

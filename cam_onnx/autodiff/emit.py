@@ -2,7 +2,7 @@
 
 Three things happen here so that no rule has to think of them:
 
-- a 16-bit primal is cast to its cotangent's type where a rule reads it;
+- a 16-bit or quantised primal is read as its cotangent's type, float32;
 - constants and repeated subexpressions are shared, and arithmetic on what is known at conversion (shapes,
   axes, paddings) is done at conversion, so that a rule has one form for static and symbolic shapes;
 - a product with a one-hot matrix becomes a Gather of rows: the seed of a class costs one row, not a product.
@@ -20,6 +20,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.again import Again
 from cam_onnx.autodiff.fold import FEW, FOLD, LARGEST
+from cam_onnx.autodiff.quantised import dequantised, scale_of
 from cam_onnx.autodiff.val import FLOATS, Operand, Val
 
 __all__ = ["Emitter"]
@@ -95,6 +96,18 @@ class Emitter(Again):
             if value.dtype in FLOATS:
                 known = known.astype(np.float32)
         return Val(self, value, known, primal=True)
+
+    def raw(self, value: ir.Value) -> Val:
+        """Wrap a value of the graph as it is stored: integers stay integers."""
+        return Val(self, value, self.primal(value).known)
+
+    def real(self, value: ir.Value) -> Val:
+        """Return a value of the graph as numbers: of a quantised one, what its integers stand for."""
+        scale = scale_of(value)
+        if scale is None:
+            return self.primal(value)
+        one, zero = (None if v is None else self.primal(v) for v in (scale.scale, scale.zero_point))
+        return dequantised(self, self.raw(value), one, zero, scale.axis, scale.block_size)
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str | None] | None) -> Val:
         """Return a new graph input."""
@@ -214,6 +227,8 @@ class Emitter(Again):
 
     def _read(self, op_type: str, val: Val) -> ir.Value:
         own = val.value.dtype
+        if val.primal and scale_of(val.value) is not None and op_type not in ("Shape", "Size"):
+            return self.real(val.value).value
         if val.primal and own in FLOATS and own != ir.DataType.FLOAT and op_type not in ("Shape", "Size", "Cast"):
             return self.Cast(val, to=ir.DataType.FLOAT).value
         return self.resolve(val.value)
@@ -248,7 +263,7 @@ class Emitter(Again):
         if op_type not in ("MatMul", "Gemm") or vals[0] is None or vals[1] is None:
             return None
         index, weight, wanted = self._one_hot.get(vals[0].value), vals[1].value, vals[1].dtype
-        if index is None or attributes.get("transA") or len(vals) > 2:
+        if index is None or attributes.get("transA") or len(vals) > 2 or scale_of(weight) is not None:
             return None
         turned = bool(attributes.get("transB"))
         # gather first, then cast and transpose the rows, not the weight
@@ -258,14 +273,28 @@ class Emitter(Again):
             weight, turned = node.inputs[0], turned != (node.op_type == "Transpose")  # type: ignore[assignment]
         if weight.shape is None or len(weight.shape) != 2:
             return None
-        raw = Val(self, weight)
-        rows = self.Gather(raw, index, axis=int(turned))
-        if raw.dtype != wanted:
+        rows = self._rows_of(weight, index, int(turned))
+        if rows.dtype != wanted:
             rows = self.Cast(rows, to=wanted)
         if turned:
             rows = self.Transpose(rows, perm=[1, 0])
         alpha = attributes.get("alpha", 1.0)
         return rows if alpha == 1.0 else rows * alpha
+
+    def _rows_of(self, weight: ir.Value, index: Val, axis: int) -> Val:
+        """Gather from a weight as it is stored: of a quantised one, a few rows become numbers, not all."""
+        node = weight.producer()
+        whole = node is not None and node.op_type == "DequantizeLinear" and "block_size" not in node.attributes
+        stored = node.inputs[0] if node is not None and whole else None
+        given = [] if node is None else [v for v in node.inputs[1:] if v is not None]
+        if node is None or stored is None or not stored.is_initializer() or any(v.shape is None for v in given):
+            return self.Gather(Val(self, weight), index, axis=axis)
+        along = node.attributes["axis"].as_int() % 2 if "axis" in node.attributes else 1
+        parts = [self.primal(v) for v in given]
+        if along == axis and parts[0].dims not in ([], [1]):
+            parts = [self.Gather(v, index) for v in parts]
+        rows = self.Gather(Val(self, stored), index, axis=axis)
+        return dequantised(self, rows, parts[0], parts[1] if len(parts) > 1 else None, along)
 
 
 _SIZES = {"Shape", "Size"}

@@ -14,7 +14,7 @@ from cam_onnx.autodiff.backward import backward, mark, refuse
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.table import RULES, Table
-from cam_onnx.autodiff.val import cotangent_type
+from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.errors import InputError, did_you_mean
 
 __all__ = ["at_lowest_opset", "gradient"]
@@ -70,7 +70,7 @@ def _differentiate(model: Model, wrt: Sequence[str], of: Sequence[str], table: T
     for name in (*wrt, *of):
         if name not in model.values:
             raise InputError(f"{model.name} has no value {name!r}{did_you_mean(name, filter(None, model.values))}")
-        if cotangent_type(model.values[name].dtype) is None:
+        if cotangent_of(model.values[name]) is None:
             raise InputError(f"{name!r} is {model.values[name].dtype}: it has no derivative")
     sources, targets = [model.values[n] for n in wrt], [model.values[n] for n in of]
     path = mark(model.graph, sources, targets, model.opset, table)
@@ -78,14 +78,14 @@ def _differentiate(model: Model, wrt: Sequence[str], of: Sequence[str], table: T
     op = Emitter(model.opset, model.names())
     seeds, inputs, outputs = {}, [], []
     for value in targets:
-        dtype = cotangent_type(value.dtype)
+        dtype = cotangent_of(value)
         assert dtype is not None
         seed = op.input(f"cotangent/{value.name}", dtype, None)
         seeds[value] = seed
         inputs.append(info(seed.name, dtype, None if value.shape is None else op.primal(value).dims))
     found = backward(op, path, seeds, sources, table)
     for value in sources:
-        dtype = cotangent_type(value.dtype)
+        dtype = cotangent_of(value)
         assert dtype is not None
         total = found.get(value)
         if total is None:

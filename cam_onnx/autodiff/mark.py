@@ -16,7 +16,7 @@ from cam_onnx.autodiff.call import lower
 from cam_onnx.autodiff.path import Path, Region, label
 from cam_onnx.autodiff.subgraphs import graphs, reads
 from cam_onnx.autodiff.table import Rule, Table, Vjp, missing, zero
-from cam_onnx.autodiff.val import cotangent_type
+from cam_onnx.autodiff.val import cotangent_of
 
 __all__ = ["mark"]
 
@@ -37,7 +37,7 @@ class _Marker:
 
     def mark(self, nodes: Iterable[ir.Node], wrt: Iterable[ir.Value], of: Iterable[ir.Value]) -> Path:
         path = Path()
-        active = {value: 1 for value in wrt if cotangent_type(value.dtype)}
+        active = {value: 1 for value in wrt if cotangent_of(value)}
         lost: dict[ir.Node, str] = {}
         reached = self.forward(nodes, active, path, lost)
         path.values = {value for value in of if active.get(value)}
@@ -112,7 +112,7 @@ class _Marker:
         for i in inside:
             if rule is None or not isinstance(rule.entry(i), zero):
                 total |= bits.get(node.inputs[i], 0)  # type: ignore[arg-type]
-        floats = [y for y in node.outputs if cotangent_type(y.dtype)]
+        floats = [y for y in node.outputs if cotangent_of(y)]
         if not floats:
             lost[node] = f"{node.op_type} {label(node)!r} gives a type without derivative"
         for y in floats:
@@ -133,7 +133,7 @@ class _Marker:
                 sources = region.closure([output])[1]
                 values = [v for s in sources if (v := region.outside(s)) is not None]
                 total = _any(bits.get(v, 0) for v in values)
-                if total and cotangent_type(y.dtype):
+                if total and cotangent_of(y):
                     found = True
                     for each in path.chain(y):
                         bits[each] = bits.get(each, 0) | total
@@ -154,7 +154,7 @@ class _Marker:
             assert rule.flow is not None
             self.regions[node] = rule.flow.regions(self.bodies, node)
             for region in self.regions[node]:
-                sources = [x for x in [*region.body.inputs, *_taken(region.body)] if cotangent_type(x.dtype)]
+                sources = [x for x in [*region.body.inputs, *_taken(region.body)] if cotangent_of(x)]
                 bits = {x: 1 << i for i, x in enumerate(sources)}
                 self.forward(region.body.nodes, bits, Path(), {})
                 region.depends = {

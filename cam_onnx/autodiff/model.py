@@ -20,7 +20,9 @@ from cam_onnx import wire
 from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
 from cam_onnx.autodiff.functions import all_names, raised
+from cam_onnx.autodiff.quantised import annotate
 from cam_onnx.autodiff.raising import Unraisable
+from cam_onnx.autodiff.stand_ins import stand_ins
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
 from cam_onnx.external import External
@@ -72,6 +74,7 @@ class Model:
         while told := self.bodies.told(self.graph):
             hints |= told
             _retype([*_values(self.graph), *self.sparse], inferred(self.proto, self.name, hints))
+        annotate(self.graph)
 
     def names(self) -> set[str]:
         """Return every name of a value or node in the model, its functions, and the bodies that were written out."""
@@ -240,7 +243,9 @@ def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
     bare.functions.extend(proto.functions)
     graph = proto.graph
     bare.graph.name = graph.name
-    for part in ("node", "input", "output", "value_info", "sparse_initializer"):
+    opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+    bare.graph.node.extend(stand_ins(graph.node, opset))
+    for part in ("input", "output", "value_info", "sparse_initializer"):
         getattr(bare.graph, part).extend(getattr(graph, part))
     inputs = {i.name for i in graph.input}
     for tensor in graph.initializer:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from cam_onnx.autodiff.quantised import COPIES
 from cam_onnx.autodiff.writing import Body
 from cam_onnx.errors import UnsupportedOperators, shown
 
-__all__ = ["Path", "Region", "label", "refuse"]
+__all__ = ["Path", "Region", "givers", "label", "refuse"]
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Path:
         Nodes of bodies: what is read of them is computed again.
     inside : dict
         If, Loop or Scan to the path through each of its subgraphs.
+    open : set of onnx_ir.Node
+        Whose range is not asked for: their cotangent passes also where the output is cut off. For the caller to fill.
     """
 
     nodes: list[ir.Node] = field(default_factory=list)
@@ -45,6 +48,7 @@ class Path:
     same: dict[ir.Value, ir.Value] = field(default_factory=dict)
     again: list[ir.Node] = field(default_factory=list)
     inside: dict[ir.Node, list[tuple[Region, Path]]] = field(default_factory=dict)
+    open: set[ir.Node] = field(default_factory=set)
 
     def chain(self, y: ir.Value) -> list[ir.Value]:
         """Return an output of a node, the output of the call that it stands for, of the call around, and so on."""
@@ -121,6 +125,18 @@ def refuse(path: Path, where: str, between: str) -> None:
         + f"\nChoose a target layer after {shown(label(last))!r}, or register a rule (cam_onnx.autodiff.table).",
         nodes,
     )
+
+
+_PASSED = COPIES | {"Cast", "DequantizeLinear"}
+
+
+def givers(value: ir.Value) -> Iterator[ir.Node]:
+    """Yield the nodes from the value back to the one that computed it: behind that, entries are only moved or read."""
+    node = value.producer()
+    while node is not None:
+        yield node
+        x = node.inputs[0] if node.op_type in _PASSED and node.inputs else None
+        node = None if x is None else x.producer()
 
 
 def label(node: ir.Node) -> str:

@@ -53,9 +53,9 @@ class Vjp:
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
-        """Names behind ``op, g, y``: inputs first, then attributes."""
+        """Names behind ``op, g, y``: inputs first, then attributes; of custom operators these are keyword-only."""
         found = inspect.signature(self.function).parameters.values()
-        return tuple(p.name for p in found if p.kind is not p.VAR_KEYWORD)[4 if self.each else 3 :]
+        return tuple(p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.KEYWORD_ONLY))[4 if self.each else 3 :]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class Rule:
     """All of one operator. `before`: for models below that opset, where the operator meant something else.
 
     `several`: the vjps take tuples of cotangents and outputs (a cotangent may be None). `lowering`: no derivative, but
-    the operator in terms of others. `flow`: an operator that computes by subgraphs.
+    the operator in terms of others. `flow`: an operator that computes by subgraphs. `inside`: where the
+    output is not cut off.
     """
 
     op_type: str
@@ -101,6 +102,8 @@ class Rule:
     several: bool = False
     lowering: Function | None = None
     flow: Flow | None = None
+    domain: str = ""
+    inside: Function | None = None
 
     def entry(self, index: int) -> Entry:
         """Return what is said of input `index`."""
@@ -129,6 +132,7 @@ class Table:
         domain: str = "",
         before: int | None = None,
         several: bool = False,
+        inside: Function | None = None,
     ) -> None:
         """Enter an operator.
 
@@ -144,6 +148,9 @@ class Table:
             Only for models below this opset, where the operator meant something else.
         several : bool
             The operator has several outputs: `g` and `y` are tuples, and a cotangent may be None.
+        inside : callable, optional
+            ``inside(op, y, x)`` says where the output is within the operator's range, of its first input; elsewhere
+            the cotangent of the output is zero.
 
         Raises
         ------
@@ -151,7 +158,7 @@ class Table:
             The operator has a rule already.
         """
         entries = tuple(v if v is None or isinstance(v, (Vjp, missing, zero)) else Vjp(v) for v in vjps)
-        self._enter((domain, op_type), Rule(op_type, entries, before, several))
+        self._enter((domain, op_type), Rule(op_type, entries, before, several, domain=domain, inside=inside))
 
     def _enter(self, key: tuple[str, str], new: Rule) -> None:
         rules = self._rules.setdefault(key, [])

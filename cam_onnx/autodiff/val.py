@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from cam_onnx.autodiff.quantised import fixed, scale_of
+
 if TYPE_CHECKING:
     from cam_onnx.autodiff.emit import Emitter
 
-__all__ = ["FLOATS", "Operand", "Refused", "UnknownRank", "Val", "cotangent_type"]
+__all__ = ["FLOATS", "Operand", "Refused", "UnknownRank", "Val", "cotangent_of", "cotangent_type"]
 
 _HALF = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 FLOATS = {
@@ -32,6 +34,13 @@ def cotangent_type(dtype: ir.DataType | None) -> ir.DataType | None:
     if dtype is None or dtype == ir.DataType.UNDEFINED or dtype in FLOATS:
         return ir.DataType.FLOAT
     return ir.DataType.DOUBLE if dtype == ir.DataType.DOUBLE else None
+
+
+def cotangent_of(value: ir.Value) -> ir.DataType | None:
+    """Return the type of the cotangent of a value of the graph: of a quantised one too, float32."""
+    if scale_of(value) is not None:
+        return ir.DataType.FLOAT
+    return None if fixed(value) else cotangent_type(value.dtype)
 
 
 class Val:
@@ -62,8 +71,10 @@ class Val:
 
     @property
     def dtype(self) -> ir.DataType | None:
-        """The type that a rule sees: a 16-bit primal reads as its cotangent's."""
+        """The type that a rule sees: a 16-bit or quantised primal reads as its cotangent's."""
         own = self.value.dtype
+        if self.primal and scale_of(self.value) is not None:
+            return ir.DataType.FLOAT
         return cotangent_type(own) if self.primal and own in FLOATS else own
 
     @property

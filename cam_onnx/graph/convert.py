@@ -17,6 +17,7 @@ from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import ContractError, InputError
 from cam_onnx.external import External
+from cam_onnx.graph.blocked import refuse_blocked
 from cam_onnx.graph.locate import find_layers, find_score, picture_input
 from cam_onnx.graph.original import original, outline
 from cam_onnx.graph.rewrite import rewrite
@@ -138,6 +139,7 @@ def convert(
     chosen = find(method)
     settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
     loaded = load(model, limits)
+    refuse_blocked(loaded)
     source_sha256 = hashlib.sha256(loaded.source).hexdigest()
     for entry in [entry for entry in loaded.proto.metadata_props if entry.key == KEY]:
         old = Contract.from_json(entry.value, loaded.name)  # damaged: said as such

@@ -8,7 +8,8 @@ the picture's size) becomes an input of the head and an output of the trunk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -16,6 +17,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff.append import info
 from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.quantised import scale_of
 from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.contract import Contract
 from cam_onnx.errors import LayerNotFound
@@ -87,17 +89,20 @@ def cut_score(data: bytes, folder: str | None, contract: Contract) -> Halves:
         The model does not have what its contract names.
     """
     model = Model(onnx.ModelProto.FromString(data), folder, source=data)
-    trunk, head, crossing = _halves(model, contract)
+    trunk, head, crossing, _ = _halves(model, contract)
     return Halves(trunk, head, tuple(v.name or "" for v in crossing))
 
 
-def _halves(model: Model, contract: Contract) -> tuple[onnx.ModelProto, onnx.ModelProto, list[ir.Value]]:
-    """Return trunk, head and the values that cross the cut."""
+def _halves(
+    model: Model, contract: Contract
+) -> tuple[onnx.ModelProto, onnx.ModelProto, list[ir.Value], dict[str, str]]:
+    """Return trunk, head, the values that cross the cut, and under which names quantised layers do."""
     names = [layer.name for layer in contract.layers]
     for name in (*names, contract.score):
         if name not in model.values:
             raise LayerNotFound(f"{model.name}: the contract names {name!r}, which the model does not have")
-    layers = [model.values[name] for name in names]
+    model, real = _with_real_layers(model, names)
+    layers = [model.values[real.get(name, name)] for name in names]
     score = model.values[contract.score]
     nodes = list(model.graph)
     inside = _between(nodes, layers, score)
@@ -111,21 +116,55 @@ def _halves(model: Model, contract: Contract) -> tuple[onnx.ModelProto, onnx.Mod
     head = _extract(model, inside, crossing, [score], constants)
     given_by_caller = [value for value in fed(model) if value.name != contract.roles["target"]]
     trunk = _extract(model, _ancestors(nodes, crossing), given_by_caller, crossing, constants)
-    return trunk, head, crossing
+    return trunk, head, crossing, real
 
 
 def _cut(model: Model, contract: Contract) -> Head:
-    trunk, head, crossing = _halves(model, contract)
+    trunk, head, crossing, real = _halves(model, contract)
+    names = [layer.name for layer in contract.layers]
     score = model.values[contract.score]
-    places = [Place(layer.name, layer.axes) for layer in contract.layers]
+    places = [Place(real.get(layer.name, layer.name), layer.axes) for layer in contract.layers]
     classes = Score(contract.score, contract.single, _classes(score, contract.single))
 
     part = Model(head, model.folder, model.name)
     converted, own = rewrite(part, classes, places, "required")
+    own = own.with_(layers=tuple(replace(layer, name=name) for layer, name in zip(own.layers, names, strict=True)))
     batches = [None if v.shape is None or len(v.shape) == 0 else v.shape[0] for v in (*crossing, score)]
     symbol = None if contract.single else batches[-1]
     repeats = symbol is not None and not isinstance(symbol, int) and all(batch == symbol for batch in batches)
     return Head(trunk, converted, own, tuple(v.name or "" for v in crossing), repeats, model.folder)
+
+
+def _with_real_layers(model: Model, names: Sequence[str]) -> tuple[Model, dict[str, str]]:
+    """Cut quantised layers at the real numbers that they stand for: a head is fed activations, not integers.
+
+    What reads such a layer then reads it dequantised and quantised again, which changes no integer.
+    """
+    real: dict[str, str] = {}
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    nodes, taken = proto.graph.node, model.names()
+    for name in names:
+        value = model.values[name]
+        scale = scale_of(value)
+        if scale is None or scale.scale is None:
+            continue
+        real[name], again = (f"{name}/{what}" for what in ("real", "again"))
+        if {real[name], again} & taken:
+            raise LayerNotFound(
+                f"{model.name}: the layer {name!r} cannot be cut off: {real[name]!r} is a value already"
+            )
+        for node in nodes:
+            node.input[:] = [again if x == name else x for x in node.input]
+        given = [v.name or "" for v in (scale.scale, scale.zero_point) if v is not None]
+        early = value.dtype in (ir.DataType.INT16, ir.DataType.UINT16) and model.opset < 21
+        options: dict[str, Any] = {"axis": scale.axis, "domain": "com.microsoft" if early else ""}
+        place = next(i for i, node in enumerate(nodes) if name in node.output) + 1
+        for x, op_type, y in ((real[name], "QuantizeLinear", again), (name, "DequantizeLinear", real[name])):
+            nodes.insert(place, onnx.helper.make_node(op_type, [x, *given], [y], **options))
+    if not real:
+        return model, real
+    return Model(proto, model.folder, model.name, raised=model.raised, external=model.external), real
 
 
 def _between(nodes: Sequence[ir.Node], layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:

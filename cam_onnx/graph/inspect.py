@@ -14,6 +14,7 @@ from cam_onnx.autodiff.model import ModelLike, load
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import KEY, Contract
 from cam_onnx.errors import CamOnnxError
+from cam_onnx.graph.blocked import refuse_blocked
 from cam_onnx.graph.locate import candidates, fed, find_layers, find_score
 from cam_onnx.limits import DEFAULTS, Limits
 
@@ -95,6 +96,7 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
             problems.append(str(error))
             return None
 
+    attempt(lambda: refuse_blocked(loaded))
     prepared = loaded
     if loaded.opset < spelling.LOWEST:
         prepared = attempt(lambda: loaded.raise_to(spelling.LOWEST)) or loaded

@@ -15,7 +15,7 @@ from cam_onnx.autodiff.backward import label, mark
 from cam_onnx.autodiff.functions import inside
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
-from cam_onnx.autodiff.val import cotangent_type
+from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.contract import Axes
 from cam_onnx.errors import InputError, LayerNotFound, ScoreNotFound, did_you_mean, shown
 from cam_onnx.graph.roles import Roles, axes_of, follow, has_extent
@@ -23,7 +23,9 @@ from cam_onnx.graph.roles import Roles, axes_of, follow, has_extent
 __all__ = ["Place", "Score", "candidates", "fed", "find_layers", "find_score", "picture_input"]
 
 _FINAL = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": ""}
+_FINAL |= {"QLinearSoftmax": "softmax", "QLinearSigmoid": "sigmoid"}
 _TRANSPARENT = {"Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+_TRANSPARENT |= {"QuantizeLinear", "DequantizeLinear"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def find_score(model: Model, name: str | None) -> Score:
                 f"{model.name}: the element type of {shown(name)!r} is not known: an operator before it is not of the "
                 "standard, or types do not fit; name another value as the score"
             )
-        if cotangent_type(value.dtype) is None:
+        if cotangent_of(value) is None:
             before, _ = _before_activation(value)
             hint = f"; did you mean {shown(before.name)!r}, which it is made of?" if before is not value else ""
             raise ScoreNotFound(
@@ -94,7 +96,7 @@ def find_score(model: Model, name: str | None) -> Score:
         return _score(model, value)
     for output in model.graph.outputs:
         value, activation = _before_activation(output)
-        if cotangent_type(value.dtype) is not None and _is_class_scores(value):
+        if cotangent_of(value) is not None and _is_class_scores(value):
             return replace(_score(model, value), activation=activation)
     listed = ", ".join(f"{shown(o.name or '')} {_typed(o)}" for o in model.graph.outputs) or "none"
     raise ScoreNotFound(

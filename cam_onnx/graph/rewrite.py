@@ -15,11 +15,12 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff import rules as _rules  # noqa: F401  (fills the table)
 from cam_onnx.autodiff.append import append, info
-from cam_onnx.autodiff.backward import Path, backward, mark, refuse
+from cam_onnx.autodiff.backward import Path, backward, givers, mark, refuse
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.quantised import scale_of
 from cam_onnx.autodiff.table import RULES, Table
-from cam_onnx.autodiff.val import Val, cotangent_type
+from cam_onnx.autodiff.val import Val, cotangent_of
 from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
 from cam_onnx.graph.fusion import cut_fusions
@@ -55,7 +56,7 @@ def rewrite(
     op = Emitter(model.opset, model.names())
     op.scope = "cam"
     target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
-    choice = _choose(op, op.primal(value), score, target)
+    choice = _choose(op, op.real(value), score, target)
     found = backward(op, path, {value: _seed(op, choice, value)}, layers, table)
 
     outputs: list[onnx.ValueInfoProto] = []
@@ -67,8 +68,8 @@ def rewrite(
         return given.name
 
     roles = {"target": target.name, "logits": score.name}
-    if score.name not in {o.name for o in model.graph.outputs}:
-        roles["logits"] = output("cam_logits", op.primal(value), op.primal(value).dims)
+    if score.name not in {o.name for o in model.graph.outputs} or scale_of(value) is not None:
+        roles["logits"] = output("cam_logits", op.real(value), op.primal(value).dims)
     entries = []
     for i, (place, layer) in enumerate(zip(places, layers, strict=True)):
         suffix = f"_{i}" if len(places) > 1 else ""
@@ -77,7 +78,7 @@ def rewrite(
         entries.append(
             Layer(
                 name=place.name,
-                activations=output(f"cam_activations{suffix}", op.primal(layer), dims),
+                activations=output(f"cam_activations{suffix}", op.real(layer), dims),
                 gradients=output(f"cam_gradients{suffix}", found[layer], dims),
                 axes=place.axes,
                 head=describe(layer, value, path, place.axes),
@@ -107,12 +108,13 @@ def rewrite(
 
 def _path(model: Model, score: ir.Value, layers: list[ir.Value], table: Table) -> Path:
     path = mark(model.graph, layers, [score], model.opset, table)
+    path.open.update(givers(score))  # a logit beyond its calibrated range is still what is explained
     refuse(path, model.name, f"between {', '.join(repr(layer.name) for layer in layers)} and {score.name!r}")
     for layer in layers:
         if layer not in path.values or layer is score:
             if layer is score:
                 why = "it is the score itself"
-            elif cotangent_type(layer.dtype) is None:
+            elif cotangent_of(layer) is None:
                 why = f"it is {layer.dtype}, which has no derivative"
             else:
                 lost = path.lost[:4]
@@ -149,11 +151,11 @@ def _choose(op: Emitter, value: Val, score: Score, target: Val) -> _Choice:
 def _seed(op: Emitter, choice: _Choice, score: ir.Value) -> Val:
     """The score's derivative with respect to the logits: 1 at the chosen class of each sample."""
     value = op.primal(score)
-    if choice.logits is value or value.rank == 2:
+    if value.rank == 2:
         depth = op.shape(value, 1, 2)
     else:
         depth = op.Slice(op.Shape(choice.logits), [1], [2], [0])
-    ones = op.constant(np.array([0.0, 1.0], cotangent_type(score.dtype).numpy()))  # type: ignore[union-attr]
+    ones = op.constant(np.array([0.0, 1.0], cotangent_of(score).numpy()))  # type: ignore[union-attr]
     hot = op.OneHot(choice.chosen, depth, ones, axis=-1)
     return hot if value.rank == 2 else op.reshape_like(hot, value)
 

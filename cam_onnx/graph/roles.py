@@ -24,6 +24,7 @@ _CHANNELS_FIRST = {
     "ConvTranspose",
     "DeformConv",
     "DepthToSpace",
+    "FusedConv",
     "GlobalAveragePool",
     "GlobalLpPool",
     "GlobalMaxPool",
@@ -32,7 +33,9 @@ _CHANNELS_FIRST = {
     "LRN",
     "LpPool",
     "MaxPool",
+    "QLinearAveragePool",
     "QLinearConv",
+    "QLinearGlobalAveragePool",
     "SpaceToDepth",
 }
 

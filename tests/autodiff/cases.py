@@ -91,10 +91,14 @@ class Case:
     runtime: str = ""
     functions: str = ""
     double: bool = False  # float64 in ONNX Runtime too
+    derounded: str = ""
+    composed: str = ""
 
     @property
     def of(self) -> tuple[str, ...]:
         """The output that is differentiated: the one called y, or else the first of the node."""
+        if self.derounded or self.composed:
+            return ("y",)
         outputs = [name.strip() for name in self.text.split("=", 1)[0].split(",")]
         return ("y" if "y" in outputs else outputs[0],)
 
@@ -102,8 +106,17 @@ class Case:
         return f"{self.text} @{self.opset}" + (f" ({self.why})" if self.why else "")
 
     @property
+    def operator(self) -> str:
+        """The operator that the row is about, with its domain: the only one, or the one that is named."""
+        return self.derounded or self.composed or self.text.split("=", 1)[1].strip().split("(")[0].split("<")[0].strip()
+
+    @property
     def op_type(self) -> str:
-        return self.text.split("=", 1)[1].strip().split("(")[0].split("<")[0].strip()
+        return self.operator.rpartition(".")[2]
+
+    @property
+    def domain(self) -> str:
+        return self.operator.rpartition(".")[0]
 
 
 def row(
@@ -118,15 +131,36 @@ def row(
     against: tuple[str, ...] = (),
     reference: str = "",
     runtime: str = "",
+    derounded: str = "",
+    composed: str = "",
     **inputs: Any,
 ) -> Case:
     """One row.
 
     `reads="y"`: the gradient reads the output, not the input (the forward fusion survives). `against`: the inputs to
     differentiate, where not all that have a rule. `reference`: why the reference evaluator cannot run the row, which
-    then is checked in ONNX Runtime's float32. `runtime`: why ONNX Runtime cannot.
+    then is checked in ONNX Runtime's float32. `runtime`: why ONNX Runtime cannot. `derounded`: the operator that a row
+    of several nodes is about; the row rounds, and differences are those of the network without rounding
+    (`tests.derounded`), to 1e-4. `composed`: the operator that another row of several nodes is about.
     """
-    return Case(text, inputs, opset, why, step, tol, static, reads, against, reference, runtime)
+    if derounded:
+        reference = reference or "integers stand for float32"
+        against = against or tuple(name for name, value in inputs.items() if callable(value))
+    more: dict[str, Any] = {"runtime": runtime, "derounded": derounded, "composed": composed}
+    return Case(text, inputs, opset, why, step, tol, static, reads, against, reference, **more)
+
+
+def integers(dtype: str, *shape: int, low: int = -100, high: int = 100) -> np.ndarray:
+    """Weights as a quantiser leaves them."""
+    return np.random.default_rng(7).integers(low, high, shape).astype(dtype)
+
+
+def scale(*values: float) -> np.ndarray:
+    return np.array(values if len(values) != 1 else values[0], np.float32)
+
+
+def zero(value: int, dtype: str = "uint8") -> np.ndarray:
+    return np.array(value, dtype)
 
 
 LINEAR: dict[str, Any] = {"step": 1.0, "tol": 1e-9}
@@ -137,6 +171,8 @@ ELLIPSIS = "its shape inference refuses"
 CUBIC: dict[str, Any] = {"step": 1.0, "tol": 1e-5}  # the reference evaluator's weights are float32
 DRAWN: dict[str, Any] = {"static": "the engine draws by the shape"}
 BOXES = exactly([[2.1, 1.3, 9.4, 8.2], [-1.4, -0.6, 3.3, 13.9], [5.2, 4.9, 6.1, 6.6]])
+FILTERS = np.random.default_rng(11).standard_normal((3, 2, 2, 2)) * 0.5
+OURS = "an operator of ONNX Runtime"
 
 # fmt: off
 CASES = [
@@ -573,5 +609,126 @@ CASES = [
     row("y = Resize<mode=\"linear\", keep_aspect_ratio_policy=\"not_larger\", axes=[2,3]>(x, , , sizes)", x=normal(1, 2, 4, 5),
         sizes=ints(7, 7), **LINEAR),
     row("y = Resize<keep_aspect_ratio_policy=\"not_smaller\", axes=[3,2]>(x, , , sizes)", x=normal(1, 2, 4, 5), sizes=ints(3, 7), **LINEAR),
+    # quantisation: x = (q - zero point) * scale; some of each row lies outside the range ---------------------------
+    row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", derounded="QuantizeLinear",
+        x=normal(4, 9), s=scale(0.01), z=zero(128)),
+    row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", derounded="QuantizeLinear", why="int8, opset 13", opset=13,
+        x=normal(4, 9), s=scale(0.01), z=zero(-3, "int8")),
+    row("q = QuantizeLinear(x, s) y = DequantizeLinear(q, s)", derounded="DequantizeLinear", why="no zero point",
+        x=normal(4, 9), s=scale(0.01)),
+    row("q = QuantizeLinear<axis=0>(x, s, z) y = DequantizeLinear<axis=0>(q, s, z)", derounded="QuantizeLinear", why="per axis",
+        x=normal(3, 9), s=scale(0.01, 0.02, 0.005), z=np.array([128, 3, 250], np.uint8)),
+    row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", derounded="QuantizeLinear", why="int16", opset=21,
+        x=normal(4, 9), s=scale(3e-5), z=zero(9, "int16")),
+    row("q = com.microsoft.QuantizeLinear(x, s, z) y = com.microsoft.DequantizeLinear(q, s, z)", why="uint16 before it was standard",
+        derounded="com.microsoft.QuantizeLinear", x=normal(4, 9), s=scale(3e-5), z=zero(30000, "uint16")),
+    row("q = com.microsoft.QuantizeLinear(x, s, z) r = Transpose<perm=[1,0]>(q) y = com.microsoft.DequantizeLinear(r, s, z)",
+        derounded="com.microsoft.DequantizeLinear", x=normal(4, 9), s=scale(3e-5), z=zero(0, "int16")),
+    row("q = QuantizeLinear(x, s, z) w = DequantizeLinear(q, s2, z) y = Mul(w, w)", derounded="DequantizeLinear", why="another scale",
+        x=normal(4, 9), s=scale(0.01), s2=scale(0.03), z=zero(128)),
+    row("q, s, z = DynamicQuantizeLinear(x) r = DequantizeLinear(q, s, z) y = Mul(r, r)", derounded="DynamicQuantizeLinear", x=normal(4, 9)),
+    row("q = QuantizeLinear(x, s, z) p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(q) y = DequantizeLinear(p, s, z)",
+        derounded="QuantizeLinear", why="a move of integers", x=distinct(1, 2, 4, 6), s=scale(0.02), z=zero(8)),
+    row("q = QuantizeLinear(x, xs, xz) c = QLinearConv<strides=[2,1], pads=[1,0,1,1]>(q, xs, xz, w, ws, wz, ys, yz, b) y = DequantizeLinear(c, ys, yz)",
+        derounded="QLinearConv", x=normal(2, 4, 7, 6), xs=scale(0.02), xz=zero(120), w=integers("int8", 6, 4, 3, 3), ws=scale(0.002),
+        wz=zero(0, "int8"), ys=scale(0.02), yz=zero(100), b=integers("int32", 6, low=-5000, high=5000)),
+    row("q = QuantizeLinear(x, xs, xz) c = QLinearConv<group=2>(q, xs, xz, w, ws, wz, ys, yz) y = DequantizeLinear(c, ys, yz)",
+        derounded="QLinearConv", why="a scale per channel, grouped", x=normal(2, 4, 7, 6), xs=scale(0.02), xz=zero(0, "int8"),
+        w=integers("int8", 4, 2, 3, 3), ws=scale(0.002, 0.003, 0.001, 0.004), wz=np.zeros(4, np.int8), ys=scale(0.015), yz=zero(-7, "int8")),
+    row("q = QuantizeLinear(x, xs, xz) c = QLinearMatMul(q, xs, xz, w, ws, wz, ys, yz) y = DequantizeLinear(c, ys, yz)",
+        derounded="QLinearMatMul", x=normal(2, 3, 8), xs=scale(0.02), xz=zero(120), w=integers("uint8", 8, 5, low=0, high=255),
+        ws=scale(0.01), wz=zero(130), ys=scale(0.015), yz=zero(128)),
+    row("q = QuantizeLinear(a, as_, az) r = QuantizeLinear(b, bs, bz) c = QLinearMatMul(q, as_, az, r, bs, bz, ys, yz) y = DequantizeLinear(c, ys, yz)",
+        derounded="QLinearMatMul", why="both", a=normal(2, 3, 8), b=normal(2, 8, 5), as_=scale(0.02), az=zero(120), bs=scale(0.02),
+        bz=zero(3, "int8"), ys=scale(0.015), yz=zero(128)),
+    row("q = QuantizeLinear(x, xs, xz) c = com.microsoft.QGemm<transB=1, alpha=1.0>(q, xs, xz, w, ws, wz, b, ys, yz) y = DequantizeLinear(c, ys, yz)",
+        derounded="com.microsoft.QGemm", x=normal(3, 8), xs=scale(0.02), xz=zero(120), w=integers("int8", 5, 8), ws=scale(*[0.004] * 5),
+        wz=np.zeros(5, np.int8), b=integers("int32", 5, low=-3000, high=3000), ys=scale(0.005), yz=zero(100)),
+    row("q = QuantizeLinear(x, xs, xz) y = com.microsoft.QGemm(q, xs, xz, w, ws, wz, b)", derounded="com.microsoft.QGemm", why="gives floats",
+        x=normal(3, 8), xs=scale(0.02), xz=zero(120), w=integers("int8", 8, 5), ws=scale(0.004), wz=zero(0, "int8"),
+        b=integers("int32", 5, low=-3000, high=3000)),
+    *(
+        row(f"q = QuantizeLinear(a, as_, az) r = QuantizeLinear(b, bs, bz) c = com.microsoft.{name}(q, as_, az, r, bs, bz, ys, yz) y = DequantizeLinear(c, ys, yz)",
+            derounded=f"com.microsoft.{name}", a=normal(2, 3, 4), b=normal(3, 1), as_=scale(0.02), az=zero(120), bs=scale(0.015),
+            bz=zero(90), ys=scale(0.012), yz=zero(128))
+        for name in ("QLinearAdd", "QLinearMul")
+    ),
+    row("q = QuantizeLinear(x, xs, xz) c = com.microsoft.QLinearMul(q, xs, xz, w, ws, wz, ys, yz) y = DequantizeLinear(c, ys, yz)",
+        derounded="com.microsoft.QLinearMul", why="by a weight", x=normal(2, 3, 4), xs=scale(0.02), xz=zero(120),
+        w=integers("uint8", 3, 1, low=0, high=255), ws=scale(0.01), wz=zero(100), ys=scale(0.012), yz=zero(128)),
+    row("q = QuantizeLinear(a, s, z) r = QuantizeLinear(b, t, z) c = com.microsoft.QLinearConcat<axis=1>(ys, z, q, s, z, r, t, z) y = DequantizeLinear(c, ys, z)",
+        derounded="com.microsoft.QLinearConcat", a=normal(2, 3), b=normal(2, 4), s=scale(0.02), t=scale(0.01), ys=scale(0.03), z=zero(128)),
+    *(
+        row(f"q = QuantizeLinear(x, xs, xz) c = com.microsoft.{name}(q, xs, xz, ys, yz) y = DequantizeLinear(c, ys, yz)",
+            derounded=f"com.microsoft.{name.partition('<')[0]}", x=off(0.0, shape=(2, 3, 4, 5)), xs=scale(0.02), xz=zero(110), ys=scale(step), yz=zero(at))
+        for name, step, at in (
+            ("QLinearSigmoid", 1 / 256, 0), ("QLinearLeakyRelu<alpha=0.3>", 0.02, 60), ("QLinearSoftmax<axis=-1, opset=13>", 1 / 256, 0),
+            ("QLinearSoftmax<axis=3, opset=11>", 1 / 256, 0), ("QLinearGlobalAveragePool", 0.01, 128),
+            ("QLinearAveragePool<kernel_shape=[2,3], strides=[2,1], pads=[0,1,0,1]>", 0.02, 128),
+        )
+    ),
+    row("q = QuantizeLinear(a, s, z) r = QuantizeLinear(b, t, z) c = com.microsoft.QLinearWhere(mask, q, s, z, r, t, z, ys, z) y = DequantizeLinear(c, ys, z)",
+        derounded="com.microsoft.QLinearWhere", a=normal(2, 3), b=normal(3), s=scale(0.02), t=scale(0.01), ys=scale(0.03), z=zero(128),
+        mask=np.array([[True, False, True]])),
+    row("q, s, z = DynamicQuantizeLinear(x) c = ConvInteger<pads=[1,1,0,0]>(q, w, z, wz) f = Cast<to=1>(c) t = Mul(s, ws) y = Mul(f, t)",
+        derounded="ConvInteger", x=normal(2, 4, 5, 6), w=integers("uint8", 6, 4, 3, 3, low=0, high=255), wz=zero(130), ws=scale(0.002)),
+    row("q, s, z = DynamicQuantizeLinear(x) c = MatMulInteger(q, w, z, wz) f = Cast<to=1>(c) t = Mul(s, ws) y = Mul(f, t)",
+        derounded="MatMulInteger", x=normal(2, 3, 8), w=integers("int8", 8, 5), wz=np.array([0, 3, -1, 2, 5], np.int8), ws=scale(0.002)),
+    row("q, s, z = DynamicQuantizeLinear(a) r, t, u = DynamicQuantizeLinear(b) c = MatMulInteger(q, r, z, u) f = Cast<to=1>(c) st = Mul(s, t) y = Mul(f, st)",
+        derounded="MatMulInteger", why="both", a=normal(2, 3, 8), b=normal(8, 5)),
+    row("q, s, z = DynamicQuantizeLinear(x) y = com.microsoft.MatMulIntegerToFloat(q, w, s, ws, z, wz, b)",
+        derounded="com.microsoft.MatMulIntegerToFloat", x=normal(2, 3, 8), w=integers("uint8", 8, 5, low=0, high=255),
+        ws=scale(0.002, 0.001, 0.003, 0.002, 0.004), wz=np.array([130, 120, 128, 7, 100], np.uint8), b=np.ones(5, np.float32)),
+    row("y = com.microsoft.DynamicQuantizeMatMul(x, w, ws, wz, b)", derounded="com.microsoft.DynamicQuantizeMatMul", x=normal(2, 3, 8),
+        w=integers("uint8", 8, 5, low=0, high=255), ws=scale(0.002), wz=zero(130), b=np.ones(5, np.float32)),
+    row("y = com.microsoft.MatMulNBits<K=40, N=5, bits=4, block_size=16>(x, w, ws)", derounded="com.microsoft.MatMulNBits",
+        x=normal(2, 3, 40), w=integers("uint8", 5, 3, 8, low=0, high=255), ws=np.linspace(0.01, 0.03, 15, dtype=np.float32)),
+    row("y = com.microsoft.MatMulNBits<K=40, N=5, bits=4, block_size=16>(x, w, ws, zeros)", derounded="com.microsoft.MatMulNBits",
+        x=normal(2, 3, 40), w=integers("uint8", 5, 3, 8, low=0, high=255), ws=np.linspace(0.01, 0.03, 15, dtype=np.float32),
+        zeros=integers("uint8", 10, low=0, high=255), why="zero points"),
+    row("y = com.microsoft.MatMulNBits<K=32, N=5, bits=8, block_size=16>(x, w, ws)", derounded="com.microsoft.MatMulNBits", why="8 bits",
+        x=normal(2, 3, 32), w=integers("uint8", 5, 2, 16, low=0, high=255), ws=np.linspace(0.001, 0.003, 10, dtype=np.float32)),
+    # ONNX Runtime's own --------------------------------------------------------------------------------------------
+    *(
+        row(f"y = com.microsoft.FusedConv<activation=\"{name}\"{params}, pads=[1,0,0,1], strides=[2,1]>(x, w, b)",
+            reference=OURS, x=normal(1, 2, 3, 3), w=FILTERS, b=exactly([0.2, -0.3, 0.7]))
+        for name, params in (("Relu", ""), ("LeakyRelu", ", activation_params=[0.2]"), ("Tanh", ""), ("Sigmoid", ""),
+                             ("HardSigmoid", ", activation_params=[0.1, 0.4]"), ("Clip", ", activation_params=[-0.9, 1.1]"))
+    ),
+    row("y = com.microsoft.FusedConv(x, w)", reference=OURS, why="no activation", x=IMAGE, w=np.linspace(-1, 1, 216).reshape(6, 4, 3, 3)),
+    row("y = com.microsoft.FusedConv<activation=\"Relu\", group=2>(x, w, b, z)", reference=OURS, why="a residual branch", x=normal(1, 4, 3, 3),
+        w=np.concatenate([FILTERS, FILTERS[:1]]), b=exactly([0.2, -0.3, 0.7, 0.1]), z=normal(1, 4, 2, 2)),
+    *(
+        row(f"y = com.microsoft.FusedGemm<activation=\"{name}\"{more}>(a, b, c)", reference=OURS, a=normal(3, 8), b=normal(8, 5), c=normal(5))
+        for name, more in (("Relu", ""), ("LeakyRelu", ", activation_alpha=0.3, alpha=0.5"), ("Tanh", ""), ("Sigmoid", ", beta=2.0"))
+    ),
+    *(
+        row(f"y = com.microsoft.FusedMatMul<alpha=0.5{turns}>(a, b)", reference=OURS, a=normal(*a), b=normal(*b), against=("a", "b"))
+        for turns, a, b in (("", (2, 3, 4), (4, 5)), (", transA=1", (2, 4, 3), (2, 4, 5)), (", transB=1", (1, 3, 4), (2, 5, 4)),
+                            (", transA=1, transB=1", (4, 3), (5, 4)))
+    ),
+    row("y = com.microsoft.TransposeMatMul<transB=1>(a, b)", reference=OURS, a=normal(2, 3, 4), b=normal(2, 5, 4)),
+    row("y = com.microsoft.Gelu(x)", reference=OURS, x=normal(3, 4)),
+    row("y = com.microsoft.BiasGelu(x, b)", reference=OURS, x=normal(2, 3, 4), b=normal(4)),
+    row("y = com.microsoft.FastGelu(x)", reference=OURS, x=normal(3, 4)),
+    row("y = com.microsoft.FastGelu(x, b)", reference=OURS, x=normal(2, 3, 4), b=normal(4)),
+    row("y = com.microsoft.QuickGelu<alpha=1.0>(x)", reference=OURS, x=normal(3, 4)),
+    row("y = com.microsoft.QuickGelu(x)", reference=OURS, x=normal(3, 4)),
+    row("y = SimplifiedLayerNormalization<axis=-1, epsilon=1e-3>(x, s)", reference=OURS, x=normal(2, 3, 8), s=np.linspace(0.5, 2, 8)),
+    row("y = com.microsoft.SkipLayerNormalization<epsilon=1e-3>(x, skip, s, b, c)", reference=OURS, x=normal(2, 3, 8), skip=normal(2, 3, 8),
+        s=np.linspace(0.5, 2, 8), b=np.linspace(-1, 1, 8), c=np.linspace(1, -1, 8)),
+    row("y = com.microsoft.SkipLayerNormalization<epsilon=1e-3>(x, skip, s)", reference=OURS, x=normal(2, 3, 8), skip=normal(3, 8),
+        s=np.linspace(0.5, 2, 8), why="one for the batch"),
+    row("h, m, v, t = com.microsoft.SkipLayerNormalization<epsilon=1e-3>(x, skip, s) y = Add(h, t)", composed="com.microsoft.SkipLayerNormalization",
+        reference=OURS, x=normal(2, 3, 8), skip=normal(2, 3, 8), s=np.linspace(0.5, 2, 8), why="the sum is read too", against=("x", "skip")),
+    row("y = com.microsoft.SkipSimplifiedLayerNormalization<epsilon=1e-3>(x, skip, s, c)", reference=OURS, x=normal(2, 3, 8), skip=normal(2, 3, 8),
+        s=np.linspace(0.5, 2, 8), c=np.linspace(1, -1, 8)),
+    row("y = com.microsoft.Attention<num_heads=2>(x, w, b)", reference=OURS, x=normal(2, 3, 8, scale=0.3), w=np.random.default_rng(3).standard_normal((8, 24)),
+        b=np.linspace(-1, 1, 24)),
+    row("y = com.microsoft.Attention<num_heads=4, scale=0.3>(x, w, b)", reference=OURS, x=normal(2, 3, 8), w=np.random.default_rng(3).standard_normal((8, 24)),
+        b=np.linspace(-1, 1, 24)),
+    row("y = com.microsoft.MultiHeadAttention<num_heads=2>(q, k, v)", reference=OURS, q=normal(2, 3, 8), k=normal(2, 5, 8), v=normal(2, 5, 8)),
+    row("y = com.microsoft.MultiHeadAttention<num_heads=2, scale=0.5>(q, k, v, b)", reference=OURS, q=normal(2, 3, 8), k=normal(2, 5, 8), v=normal(2, 5, 8),
+        b=np.linspace(-1, 1, 24)),
 ]
 # fmt: on

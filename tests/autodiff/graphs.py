@@ -50,7 +50,8 @@ def graph(
     """
     header = f'<domain: "local", opset_import: ["": {opset}, "local": 1]>'
     bodies = " ".join(f"{header} {f}" for f in functions)
-    return Graph(text, inputs, opset, why, step, tol, static, "", (), reference, "", bodies, True, of, single)
+    row = (text, inputs, opset, why, step, tol, static, "", (), reference)
+    return Graph(*row, functions=bodies, double=True, outputs=of, single=single)
 
 
 def flag(value: bool) -> given:

@@ -5,6 +5,7 @@ To add an operator: one entry in its family's file, one row in ``tests/autodiff/
 
 from cam_onnx.autodiff.rules import (
     arithmetic,
+    contrib,
     control_flow,
     convolution,
     elementwise,
@@ -13,6 +14,7 @@ from cam_onnx.autodiff.rules import (
     linear,
     normalization,
     pooling,
+    quantization,
     recurrent,
     reduction,
     resize,
@@ -22,6 +24,7 @@ from cam_onnx.autodiff.rules import (
 
 __all__ = [
     "arithmetic",
+    "contrib",
     "control_flow",
     "convolution",
     "elementwise",
@@ -30,6 +33,7 @@ __all__ = [
     "linear",
     "normalization",
     "pooling",
+    "quantization",
     "recurrent",
     "reduction",
     "resize",

@@ -1,0 +1,338 @@
+"""ONNX Runtime's own operators, which its optimisers write: com.microsoft, and SimplifiedLayerNormalization.
+
+Each is a composition of standard ones; its rule composes theirs, in standard operators, so that what is added runs
+wherever the rest of the file does. Attributes have no schema in onnx: their defaults stand here, as ONNX Runtime's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from cam_onnx.autodiff.broadcasting import sum_to
+from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.rules.convolution import conv_x
+from cam_onnx.autodiff.rules.elementwise import gate, gelu, leaky_relu, one_minus
+from cam_onnx.autodiff.rules.linear import gemm_left, gemm_right
+from cam_onnx.autodiff.rules.normalization import through_statistics
+from cam_onnx.autodiff.table import broadcast, defvjp, missing
+from cam_onnx.autodiff.val import Refused, Val
+
+__all__: list[str] = []
+
+Maybe = Val | None
+microsoft = partial(defvjp, domain="com.microsoft")
+kernel = missing("with respect to the kernel")
+
+# With an activation behind --------------------------------------------------------------------------------------------
+
+
+def behind(op: Emitter, g: Val, y: Val, activation: str, *given: float) -> Val:
+    """Return the cotangent of what the fused activation read; told from `y`, as nothing else is there."""
+    match activation:
+        case "":
+            return g
+        case "Relu":
+            return gate(op, g, y, low=0.0)
+        case "LeakyRelu" if (given or (0.01,))[0] >= 0:
+            return leaky_relu(op, g, y, y, *given[:1] or (0.01,))
+        case "Tanh":
+            return g * one_minus(op, y * y)
+        case "Sigmoid":
+            return g * (y * one_minus(op, y))
+        case "HardSigmoid":
+            return gate(op, g, y, 0.0, 1.0) * (given or (0.2,))[0]
+        case "Clip":
+            return gate(op, g, y, *given[:2])
+    raise Refused(f"a fused {activation}; save the file at basic level")
+
+
+def fused_conv_x(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    w: Val,
+    b: Maybe,
+    z: Maybe,
+    *,
+    activation: str = "",
+    activation_params: Sequence[float] = (),
+    auto_pad: str = "NOTSET",
+    group: int = 1,
+    dilations: Any = None,
+    kernel_shape: Any = None,
+    pads: Any = None,
+    strides: Any = None,
+) -> Val:
+    inner = behind(op, g, y, activation, *activation_params)
+    return conv_x(op, inner, y, x, w, None, auto_pad, dilations, group, kernel_shape, pads, strides)
+
+
+def fused_conv_z(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    w: Val,
+    b: Maybe,
+    z: Val,
+    *,
+    activation: str = "",
+    activation_params: Sequence[float] = (),
+    **_: object,
+) -> Val:
+    """What is added before the activation: a residual branch."""
+    return behind(op, g, y, activation, *activation_params)
+
+
+def fused_conv_b(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val, z: Maybe, **attributes: Any) -> Val:
+    inner = fused_conv_z(op, g, y, x, w, b, y, **attributes)
+    return op.ReduceSum(inner, [axis for axis in range(x.rank) if axis != 1], keepdims=0)
+
+
+microsoft("FusedConv", fused_conv_x, kernel, fused_conv_b, fused_conv_z)
+
+
+def fused_gemm(which: int) -> Any:
+    def vjp(
+        op: Emitter,
+        g: Val,
+        y: Val,
+        a: Val,
+        b: Val,
+        c: Maybe,
+        *,
+        activation: str = "",
+        activation_alpha: float | None = None,
+        activation_beta: float | None = None,
+        activation_gamma: float | None = None,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        transA: int = 0,
+        transB: int = 0,
+    ) -> Val:
+        given = [v for v in (activation_alpha, activation_beta) if v is not None]
+        inner = behind(op, g, y, activation, *given)
+        if which == 2:
+            return inner if beta == 1.0 else inner * beta
+        return (gemm_left, gemm_right)[which](op, inner, y, a, b, c, alpha, transA, transB)
+
+    return vjp
+
+
+microsoft("FusedGemm", fused_gemm(0), fused_gemm(1), broadcast(fused_gemm(2)))
+
+# Matrix products ------------------------------------------------------------------------------------------------------
+
+
+def turned(op: Emitter, v: Val, rank: int) -> Val:
+    return op.Transpose(v, perm=[*range(rank - 2), rank - 1, rank - 2])
+
+
+def fused_matmul(which: int) -> Any:
+    """With A' and B' the operands as they are multiplied: A' has the cotangent g B'^T, B' has A'^T g."""
+
+    def vjp(
+        op: Emitter,
+        g: Val,
+        y: Val,
+        a: Val,
+        b: Val,
+        *,
+        alpha: float = 1.0,
+        transA: int = 0,
+        transB: int = 0,
+        transBatchA: int = 0,
+        transBatchB: int = 0,
+    ) -> Val:
+        if transBatchA or transBatchB or min(a.rank, b.rank) < 2:
+            raise Refused("transBatchA, transBatchB or a vector; save the file at basic level")
+        if which == 0:
+            other = b if transB else turned(op, b, b.rank)
+            product = op.MatMul(g, other)
+        else:
+            other = a if transA else turned(op, a, a.rank)
+            product = op.MatMul(other, g)
+        rank = max(a.rank, b.rank)
+        x, flipped = ((a, transA), (b, transB))[which]
+        if flipped:
+            product = turned(op, product, rank)
+        product = sum_to(op, product, y.dims[:-2] + x.dims[-2:], x)
+        return product if alpha == 1.0 else product * alpha
+
+    return vjp
+
+
+microsoft("FusedMatMul", fused_matmul(0), fused_matmul(1))
+microsoft("TransposeMatMul", fused_matmul(0), fused_matmul(1))
+
+# Gelu and its approximations ------------------------------------------------------------------------------------------
+
+
+def added(op: Emitter, x: Val, bias: Maybe) -> Val:
+    return x if bias is None else x + bias
+
+
+def bias_gelu(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
+    return gelu(op, g, y, a + b, "none")
+
+
+def fast_gelu(op: Emitter, g: Val, y: Val, x: Val, bias: Maybe) -> Val:
+    return gelu(op, g, y, added(op, x, bias), "tanh")
+
+
+def quick_gelu(op: Emitter, g: Val, y: Val, x: Val, *, alpha: float = 1.702) -> Val:
+    """``x sigmoid(alpha x)``: SiLU where alpha is 1."""
+    s = op.Sigmoid(x * alpha)
+    return g * (s + x * alpha * (s * one_minus(op, s)))
+
+
+microsoft("Gelu", lambda op, g, y, x: gelu(op, g, y, x, "none"))
+microsoft("BiasGelu", broadcast(bias_gelu), broadcast(bias_gelu))
+microsoft("FastGelu", broadcast(fast_gelu), broadcast(fast_gelu))
+microsoft("QuickGelu", quick_gelu)
+
+# Normalisations -------------------------------------------------------------------------------------------------------
+
+
+def root_mean_square(op: Emitter, g: Val, x: Val, epsilon: float) -> Val:
+    """Cotangent through ``x / sqrt(mean(x^2) + epsilon)`` over the last axis."""
+    inverse = op.Reciprocal(op.Sqrt(op.ReduceMean(x * x, [-1]) + epsilon))
+    n = x * inverse
+    return inverse * (g - n * op.ReduceMean(g * n, [-1]))
+
+
+def simplified_x(
+    op: Emitter, g: Val, y: Val, x: Val, s: Val, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Val:
+    if axis % x.rank != x.rank - 1:
+        raise Refused("an axis other than the last one")
+    return root_mean_square(op, g * s, x, epsilon)
+
+
+def skip_norm(simplified: bool) -> Any:
+    """Output 0 is the normalised sum, output 3 the sum; what is summed has the cotangent of the sum."""
+
+    def vjp(
+        op: Emitter,
+        gs: tuple[Maybe, ...],
+        ys: tuple[Val, ...],
+        x: Val,
+        skip: Val,
+        gamma: Val,
+        *rest: Maybe,
+        epsilon: float = 1e-12,
+    ) -> Val:
+        if any(g is not None for g in gs[1:3]):
+            raise Refused("with respect to its statistics")
+        bias = (*rest, None, None)[0 if simplified else 1]
+        parts = [g for g in gs[3:] if g is not None]
+        if gs[0] is not None:
+            total = added(op, x + skip, bias)
+            through = root_mean_square(op, gs[0] * gamma, total, epsilon)
+            parts.append(through if simplified else through_statistics(op, gs[0] * gamma, total, [-1], epsilon))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+    return vjp
+
+
+weights = missing("with respect to its weights")
+defvjp("SimplifiedLayerNormalization", simplified_x, weights)
+for name, simplified in (("SkipLayerNormalization", False), ("SkipSimplifiedLayerNormalization", True)):
+    microsoft(name, *[broadcast(skip_norm(simplified))] * 2, *[weights] * 3, several=True)
+
+
+# Attention ------------------------------------------------------------------------------------------------------------
+
+
+def heads_of(op: Emitter, v: Val, heads: int) -> Val:
+    """(N, S, heads * h) to (N, heads, S, h)."""
+    return op.Transpose(op.Reshape(v, [0, 0, heads, -1]), perm=[0, 2, 1, 3])
+
+
+def together(op: Emitter, v: Val) -> Val:
+    return op.Reshape(op.Transpose(v, perm=[0, 2, 1, 3]), [0, 0, -1])
+
+
+def through_attention(
+    op: Emitter, g: Val, q: Val, k: Val, v: Val, heads: int, scale: float, bias: Maybe
+) -> tuple[Val, Val, Val]:
+    """Cotangents of queries, keys and values (N, S, D) of ``softmax(q k^T scale + bias) v``; `scale` 0: the usual."""
+    q, k, v, g = (heads_of(op, x, heads) for x in (q, k, v, g))
+    if scale:
+        factor: Val | float = scale
+    else:
+        width = op.Slice(op.Shape(q), [3], [4], [0])
+        factor = op.Reciprocal(op.Sqrt(op.Cast(width, to=1)))
+    weights = op.Softmax(added(op, op.MatMul(q, turned(op, k, 4)) * factor, bias), axis=-1)
+    shared = op.MatMul(g, turned(op, v, 4))
+    inner = weights * (shared - op.ReduceSum(shared * weights, [-1])) * factor
+    found = op.MatMul(inner, k), op.MatMul(turned(op, inner, 4), q), op.MatMul(turned(op, weights, 4), g)
+    return together(op, found[0]), together(op, found[1]), together(op, found[2])
+
+
+def attention(
+    op: Emitter,
+    g: tuple[Maybe, ...],
+    y: tuple[Val, ...],
+    x: Val,
+    w: Val,
+    b: Maybe,
+    mask: Maybe,
+    past: Maybe,
+    attention_bias: Maybe,
+    *_: Maybe,
+    num_heads: int,
+    scale: float = 0.0,
+    unidirectional: int = 0,
+    do_rotary: int = 0,
+    qkv_hidden_sizes: Any = None,
+    **__: object,
+) -> Val:
+    """One product gives queries, keys and values; `w` is (D, 3 D)."""
+    if mask is not None or past is not None or unidirectional or do_rotary or qkv_hidden_sizes or g[0] is None:
+        raise Refused(
+            "with a mask, a past, rotation or sizes of its own; give the model before its attention was fused"
+        )
+    projected = added(op, op.MatMul(x, w), b)
+    third = op.shape(w, 1, 2) / [3]
+    q, k, v = (op.Slice(projected, third * [i], third * [i + 1], [2]) for i in range(3))
+    found = op.Concat(*through_attention(op, g[0], q, k, v, num_heads, scale, attention_bias), axis=-1)
+    return op.MatMul(found, turned(op, w, 2))
+
+
+def multi_head(which: int) -> Any:
+    def vjp(
+        op: Emitter,
+        g: tuple[Maybe, ...],
+        y: tuple[Val, ...],
+        query: Val,
+        key: Maybe,
+        value: Maybe,
+        bias: Maybe,
+        mask: Maybe,
+        attention_bias: Maybe,
+        *rest: Maybe,
+        num_heads: int,
+        scale: float = 0.0,
+        unidirectional: int = 0,
+        **_: object,
+    ) -> Val:
+        if any(v is not None for v in (mask, *rest)) or unidirectional or key is None or value is None or g[0] is None:
+            raise Refused("with a mask, a past or packed inputs; give the model before its attention was fused")
+        if query.rank != 3 or key.rank != 3 or value.rank != 3:
+            raise Refused("inputs of another rank than 3")
+        parts: list[Val] = [query, key, value]
+        if bias is not None:
+            width = op.shape(query, 2, 3)
+            ends = [op.constant([0]), width, width + width, op.shape(bias, 0, 1)]
+            parts = [x + op.Slice(bias, ends[i], ends[i + 1], [0]) for i, x in enumerate(parts)]
+        return through_attention(op, g[0], parts[0], parts[1], parts[2], num_heads, scale, attention_bias)[which]
+
+    return vjp
+
+
+microsoft("Attention", attention, *[weights] * 2, *[None] * 4, several=True)
+microsoft("MultiHeadAttention", *map(multi_head, range(3)), weights, *[None] * 6, several=True)

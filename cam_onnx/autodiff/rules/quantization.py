@@ -1,0 +1,330 @@
+"""Quantised operators. Straight-through: rounding has derivative 1, the range cuts off.
+
+The range often is the Relu or Clip that a quantiser removed, so that its mask is part of the network. It is told from
+what QuantizeLinear reads, edges included, and from the integers that an operator gives where only they are there: the
+last ones may have been cut off. Averages and moves give what is within the range of what they read, and are never
+masked. Cotangents are with respect to the real numbers that integers stand for; primals are read as these numbers.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.quantised import dequantised, equal, laid_along, scale_of
+from cam_onnx.autodiff.rules.convolution import conv_x
+from cam_onnx.autodiff.rules.layout import concat
+from cam_onnx.autodiff.rules.linear import gemm_left, matmul_left, matmul_right
+from cam_onnx.autodiff.rules.pooling import average_pool
+from cam_onnx.autodiff.rules.reduction import global_average_pool
+from cam_onnx.autodiff.table import Function, Vjp, broadcast, defvjp, each, missing
+from cam_onnx.autodiff.val import Refused, Val
+
+__all__: list[str] = []
+
+computed = missing("with respect to a scale that is computed")
+microsoft = partial(defvjp, domain="com.microsoft")
+Maybe = Val | None
+
+# Ranges ---------------------------------------------------------------------------------------------------------------
+
+
+def within(op: Emitter, y: Val, seen: Val, margin: float) -> Val:
+    """Return where `seen` lies in the range of the quantised `y`, widened by `margin` steps."""
+    given, kind = scale_of(y.value), y.value.dtype
+    if given is None or given.scale is None or kind is None:
+        raise Refused("an output whose scale or integer type is not known")
+    if given.block_size:
+        raise Refused("quantised in blocks while the model runs")
+    info: Any = (ml_dtypes.iinfo if kind.is_integer() else ml_dtypes.finfo)(kind.numpy())
+    low, high = float(info.min) - margin, float(info.max) + margin
+    scale = laid_along(op, op.primal(given.scale), y, given.axis)
+    if given.zero_point is not None:
+        zero = laid_along(op, op.Cast(op.primal(given.zero_point), to=seen.dtype), y, given.axis)
+        lowest, highest = (low - zero) * scale, (high - zero) * scale
+    else:
+        lowest, highest = low * scale, high * scale
+    return op.And(op.GreaterOrEqual(seen, lowest), op.LessOrEqual(seen, highest))
+
+
+def rounds_inside(op: Emitter, y: Val, x: Val) -> Val:
+    """QuantizeLinear: what rounds to one of its integers without being cut off."""
+    whole = y.value.dtype is not None and y.value.dtype.is_integer()
+    return within(op, y, x, 0.5 if whole else 0.0)
+
+
+def strictly_inside(op: Emitter, y: Val, x: Val) -> Val:
+    """An operator of integers: neither the first nor the last one, which what was cut off looks like too."""
+    return within(op, y, y, -0.5)
+
+
+# Scales ---------------------------------------------------------------------------------------------------------------
+
+
+def rescaled(op: Emitter, g: Val, scale: Val | None, x: Val) -> Val:
+    """Return `g` with respect to the real number of `x`, from what the operator takes it for by its own `scale`."""
+    given = scale_of(x.value)
+    if given is None:
+        return g
+    own = None if given.scale is None else op.primal(given.scale)
+    if equal(own, scale):
+        return g
+    if scale is not None:
+        g = g * laid_along(op, scale, x, given.axis)
+    return g if own is None else g / laid_along(op, own, x, given.axis)
+
+
+def numbers(op: Emitter, w: Val, scale: Val | None, zero: Val | None, axis: int) -> Val:
+    """Return the other operand as real numbers: a weight is not annotated, and its operator says what it stands for."""
+    return w if scale_of(w.value) is not None else dequantised(op, w, scale, zero, axis)
+
+
+def counts(op: Emitter, w: Val, zero: Val | None, axis: int) -> Val:
+    """Return the integers of the other operand from their zero point on, whatever they stand for."""
+    return dequantised(op, op.raw(w.value), None, zero, axis)
+
+
+def quantize(op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int = 1, **_: object) -> Val:
+    # a scale of 0 has no inverse: NaN says so, where zeros would look like an answer
+    if s.known is None:
+        return g * laid_along(op, s / s, x, axis)
+    return g if np.all(s.known) else g * float("nan")
+
+
+defvjp("QuantizeLinear", quantize, computed, None, inside=rounds_inside)
+defvjp("DequantizeLinear", lambda op, g, y, x, s, z, **_: rescaled(op, g, s, x), computed, None)
+defvjp("DynamicQuantizeLinear", lambda op, g, y, x: g)  # its range is that of the data: nothing is cut off
+
+# ONNX Runtime's own, for 16 and 4 bits before the standard had them
+microsoft("QuantizeLinear", quantize, computed, None, inside=rounds_inside)
+microsoft("DequantizeLinear", lambda op, g, y, x, s, z, **_: rescaled(op, g, s, x), computed, None)
+
+# Linear operators -----------------------------------------------------------------------------------------------------
+
+
+def qlinear_conv(
+    op: Emitter, g: Val, y: Val, x: Val, xs: Val, xz: Val, w: Val, ws: Val, wz: Maybe, *_: Maybe, **windows: Any
+) -> Val:
+    return rescaled(op, conv_x(op, g, y, x, numbers(op, w, ws, wz, axis=0), None, **windows), xs, x)
+
+
+def conv_integer(op: Emitter, g: Val, y: Val, x: Val, w: Val, xz: Maybe, wz: Maybe, **windows: Any) -> Val:
+    return rescaled(op, conv_x(op, g, y, x, counts(op, w, wz, axis=0), None, **windows), None, x)
+
+
+defvjp("QLinearConv", qlinear_conv, *[None] * 8, inside=strictly_inside)
+defvjp("ConvInteger", conv_integer, *[None] * 3)
+
+
+def qlinear_matmul_left(
+    op: Emitter, g: Val, y: Val, a: Val, as_: Val, az: Val, b: Val, bs: Val, bz: Val, *_: Maybe
+) -> Val:
+    return rescaled(op, matmul_left(op, g, y, a, numbers(op, b, bs, bz, axis=-1)), as_, a)
+
+
+def qlinear_matmul_right(
+    op: Emitter, g: Val, y: Val, a: Val, as_: Val, az: Val, b: Val, bs: Val, bz: Val, *_: Maybe
+) -> Val:
+    return rescaled(op, matmul_right(op, g, y, numbers(op, a, as_, az, axis=-2), b), bs, b)
+
+
+def matmul_integer_left(op: Emitter, g: Val, y: Val, a: Val, b: Val, az: Maybe, bz: Maybe) -> Val:
+    return rescaled(op, matmul_left(op, g, y, a, counts(op, b, bz, axis=-1)), None, a)
+
+
+def matmul_integer_right(op: Emitter, g: Val, y: Val, a: Val, b: Val, az: Maybe, bz: Maybe) -> Val:
+    return rescaled(op, matmul_right(op, g, y, counts(op, a, az, axis=-2), b), None, b)
+
+
+defvjp(
+    "QLinearMatMul",
+    *(qlinear_matmul_left, None, None, qlinear_matmul_right, None, None, None, None),
+    inside=strictly_inside,
+)
+defvjp("MatMulInteger", matmul_integer_left, matmul_integer_right, None, None)
+
+
+def qgemm(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    *operands: Maybe,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Val:
+    a, as_, _, b, bs, bz = operands[:6]
+    assert a is not None
+    assert b is not None
+    real = numbers(op, b, bs, bz, axis=0 if transB else 1)
+    return rescaled(op, gemm_left(op, g, y, a, real, None, alpha, transA, transB), as_, a)
+
+
+def strictly_inside_if_quantised(op: Emitter, y: Val, x: Val) -> Val:
+    """QGemm without a scale of its output gives floats, which nothing cuts off."""
+    return op.constant(np.array(True)) if scale_of(y.value) is None else strictly_inside(op, y, x)
+
+
+microsoft("QGemm", qgemm, *[None] * 8, inside=strictly_inside_if_quantised)
+
+
+def dynamic_matmul(op: Emitter, g: Val, y: Val, a: Val, b: Val, bs: Val, bz: Maybe, bias: Maybe) -> Val:
+    return matmul_left(op, g, y, a, dequantised(op, b, bs, bz, axis=-1))
+
+
+def matmul_to_float(
+    op: Emitter, g: Val, y: Val, a: Val, b: Val, as_: Val, bs: Val, az: Maybe, bz: Maybe, bias: Maybe
+) -> Val:
+    return rescaled(op, matmul_left(op, g, y, a, numbers(op, b, bs, bz, axis=-1)), as_, a)
+
+
+microsoft("DynamicQuantizeMatMul", dynamic_matmul, *[None] * 4)
+microsoft("MatMulIntegerToFloat", matmul_to_float, *[None] * 6)
+
+
+def matmul_nbits(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    a: Val,
+    b: Val,
+    scales: Val,
+    zeros: Maybe,
+    order: Maybe,
+    bias: Maybe,
+    *,
+    K: int,
+    N: int,
+    block_size: int,
+    bits: int = 4,
+    **_: object,
+) -> Val:
+    """The weight (N, K): blocks along K with a scale each, `bits` wide, packed into bytes, the lowest bits first."""
+    if bits not in (2, 4, 8) or order is not None:
+        raise Refused(f"{bits} bits" if order is None else "blocks in an order of their own (g_idx)")
+    blocks, in_byte = -(-K // block_size), 8 // bits
+    if zeros is None:
+        offset: Val | float = float(2 ** (bits - 1))
+    elif zeros.value.dtype == ir.DataType.UINT8:
+        padded = unpacked(op, zeros, bits, [N, -(-blocks // in_byte) * in_byte, 1])
+        offset = op.Slice(padded, [0], [blocks], [1])
+    else:
+        offset = op.Reshape(zeros, [N, blocks, 1])
+    w = (unpacked(op, b, bits, [N, blocks, block_size]) - offset) * op.Reshape(scales, [N, blocks, 1])
+    return op.MatMul(g, op.Slice(op.Reshape(w, [N, blocks * block_size]), [0], [K], [1]))
+
+
+def unpacked(op: Emitter, packed: Val, bits: int, shape: list[int]) -> Val:
+    """Return the numbers in the bytes of `packed`, as float32."""
+    whole = op.Cast(op.Reshape(packed, [-1, 1]), to=ir.DataType.INT32)
+    shifts = np.array([2**i for i in range(0, 8, bits)], np.int32)
+    pieces = op.Mod(whole / op.constant(shifts), op.constant(np.array(2**bits, np.int32)))
+    return op.Reshape(op.Cast(pieces, to=ir.DataType.FLOAT), shape)
+
+
+microsoft("MatMulNBits", matmul_nbits, *[None] * 5)
+
+# Entry by entry -------------------------------------------------------------------------------------------------------
+
+
+def first(op: Emitter, g: Val, y: Val, a: Val, as_: Val, *_: Maybe) -> Val:
+    return rescaled(op, g, as_, a)
+
+
+def second(op: Emitter, g: Val, y: Val, a: Val, as_: Val, az: Maybe, b: Val, bs: Val, *_: Maybe) -> Val:
+    return rescaled(op, g, bs, b)
+
+
+def times_second(
+    op: Emitter, g: Val, y: Val, a: Val, as_: Val, az: Maybe, b: Val, bs: Val, bz: Maybe, *_: Maybe
+) -> Val:
+    return rescaled(op, g * numbers(op, b, bs, bz, axis=0), as_, a)
+
+
+def times_first(op: Emitter, g: Val, y: Val, a: Val, as_: Val, az: Maybe, b: Val, bs: Val, *_: Maybe) -> Val:
+    return rescaled(op, g * numbers(op, a, as_, az, axis=0), bs, b)
+
+
+def pairs(one: Function, other: Function) -> tuple[Vjp | None, ...]:
+    return broadcast(one), None, None, broadcast(other), None, None, None, None
+
+
+microsoft("QLinearAdd", *pairs(first, second), inside=strictly_inside)
+microsoft("QLinearMul", *pairs(times_second, times_first), inside=strictly_inside)
+
+
+def qlinear_sigmoid(op: Emitter, g: Val, y: Val, x: Val, xs: Val, *_: Maybe) -> Val:
+    real = op.Sigmoid(x)  # not from y: small probabilities have rounded to 0
+    return rescaled(op, g * real * (1.0 - real), xs, x)
+
+
+def qlinear_leaky_relu(op: Emitter, g: Val, y: Val, x: Val, xs: Val, *_: Maybe, alpha: float = 0.01) -> Val:
+    return rescaled(op, op.Where(op.Greater(x, 0.0), g, g * alpha), xs, x)  # at 0: alpha; y may have rounded to it
+
+
+def qlinear_softmax(op: Emitter, g: Val, y: Val, x: Val, xs: Val, *_: Maybe, axis: int = -1, opset: int) -> Val:
+    first = axis % x.rank
+    axes = [first] if opset >= 13 else list(range(first, x.rank))  # before 13 all axes from there on are one
+    shares = op.Exp(x - op.ReduceMax(x, axes))
+    real = shares / op.ReduceSum(shares, axes)  # not from y: small probabilities have rounded to 0
+    return rescaled(op, real * (g - op.ReduceSum(g * real, axes)), xs, x)
+
+
+def qlinear_where(op: Emitter, i: int, g: Val, y: Val, condition: Val, *operands: Val) -> Val:
+    x, scale = operands[i - 1], operands[i]
+    return rescaled(op, op.Where(condition, g, 0.0) if i == 1 else op.Where(condition, 0.0, g), scale, x)
+
+
+microsoft("QLinearSigmoid", qlinear_sigmoid, *[None] * 4)
+microsoft("QLinearLeakyRelu", qlinear_leaky_relu, *[None] * 4)
+microsoft("QLinearSoftmax", qlinear_softmax, *[None] * 4)
+microsoft("QLinearWhere", None, *[each(qlinear_where, broadcast=True), None, None] * 2, None, None)
+
+# Averages and moves: never masked -------------------------------------------------------------------------------------
+
+
+def qlinear_average_pool(
+    op: Emitter,
+    g: Val,
+    y: Val,
+    x: Val,
+    xs: Val,
+    *_: Maybe,
+    kernel_shape: list[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    channels_last: int = 0,
+    count_include_pad: int = 0,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Val:
+    first_channels(channels_last)
+    share = average_pool(op, g, y, x, auto_pad, ceil_mode, count_include_pad, None, kernel_shape, pads, strides)
+    return rescaled(op, share, xs, x)
+
+
+def qlinear_global_average_pool(op: Emitter, g: Val, y: Val, x: Val, xs: Val, *_: Maybe, channels_last: int = 0) -> Val:
+    first_channels(channels_last)
+    return rescaled(op, global_average_pool(op, g, y, x), xs, x)
+
+
+def first_channels(channels_last: int) -> None:
+    if channels_last:
+        raise Refused(
+            "channels_last, the layout of one processor: save the file at extended level, or give the source model"
+        )
+
+
+def qlinear_concat(op: Emitter, i: int, g: Val, y: Val, *operands: Val, axis: int) -> Val:
+    """Scale and zero point of the output, then three for each part: it, its scale, its zero point."""
+    return rescaled(op, concat(op, (i - 2) // 3, g, y, *operands[2::3], axis=axis), operands[i + 1], operands[i])
+
+
+microsoft("QLinearAveragePool", qlinear_average_pool, *[None] * 4)
+microsoft("QLinearGlobalAveragePool", qlinear_global_average_pool, *[None] * 4)
+microsoft("QLinearConcat", None, None, each(qlinear_concat))

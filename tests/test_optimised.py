@@ -1,0 +1,101 @@
+"""Files that ONNX Runtime's optimiser saved, at every level; and half precision as its converter writes it."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from cam_onnx import Explainer, UnsupportedOperators, convert
+from cam_onnx.graph.inspect import inspect
+from models.builders import BUILDERS, inputs
+from tests.running import CAT, MODEL, SETTINGS
+from tools.production.forms import make
+
+FUSED = {  # where an extended file has operators of the runtime's own
+    "gap_linear": {"FusedConv"},
+    "residual": {"FusedConv"},
+    "vgg_like": {"FusedConv", "FusedGemm"},
+    "silu_se": {"FusedConv", "QuickGelu"},
+    "signal_1d": {"FusedConv"},
+    "depthwise_asymmetric": {"FusedConv"},
+    "nhwc": {"FusedConv"},
+    "opset7": {"FusedConv"},
+}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(model: onnx.ModelProto | Path, form: str) -> Path:
+        source = model if isinstance(model, Path) else tmp_path / "plain.onnx"
+        if not isinstance(model, Path):
+            onnx.save(model, source)
+        return make(form, source, tmp_path / f"{form}.onnx", [])
+
+    return save
+
+
+def own(path: Path) -> set[str]:
+    return {node.op_type for node in onnx.load(path).graph.node if node.domain == "com.microsoft"}
+
+
+@pytest.mark.parametrize("level", ["basic", "extended"])
+@pytest.mark.parametrize("name", FUSED)
+def test_an_optimised_network_has_the_gradient_of_the_plain_one(name, level, saved):
+    model = BUILDERS[name]()
+    path, feeds = saved(model, level), inputs(model)
+    assert own(path) == (FUSED[name] if level == "extended" else set())
+    plain, optimised = (Explainer(m).explain(inputs=feeds) for m in (model, path))
+    np.testing.assert_allclose(optimised.activations, plain.activations, atol=1e-5 * np.abs(plain.activations).max())
+    np.testing.assert_allclose(optimised.gradients, plain.gradients, atol=1e-5 * np.abs(plain.gradients).max())
+
+
+@pytest.mark.parametrize("level", ["basic", "extended"])
+def test_the_demo_model_in_front(level, saved):
+    """At the output of the first block: through all the residual branches."""
+    given = dict(layers="getitem_6", **SETTINGS, providers="cpu")
+    plain, optimised = (Explainer(m, **given).explain(CAT) for m in (MODEL, saved(MODEL, level)))
+    np.testing.assert_allclose(optimised.gradients, plain.gradients, atol=1e-3 * np.abs(plain.gradients).max())
+
+
+@pytest.mark.parametrize("name", ["gap_linear", "silu_se", "float16"])
+def test_the_layout_of_one_processor_is_refused(name, saved):
+    path = saved(BUILDERS[name](), "all")
+    if not any(node.domain == "com.microsoft.nchwc" for node in onnx.load(path).graph.node):
+        pytest.skip("this processor has no blocked layout")
+    for call in (convert, Explainer):
+        with pytest.raises(UnsupportedOperators, match=r"com\.microsoft\.nchwc .* save it at extended level"):
+            call(path)
+    assert "give the source model" in inspect(path).problems[0]
+
+
+def test_the_runtimes_own_format_is_refused(tmp_path):
+    onnx.save(BUILDERS["gap_linear"](), tmp_path / "plain.onnx")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "m.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(tmp_path / "plain.onnx"), options, providers=["CPUExecutionProvider"])
+    with pytest.raises(Exception, match=r"\.ort\): use the \.onnx file that it was made from"):
+        convert(tmp_path / "m.ort")
+
+
+# -- half precision ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("halves")
+    return functools.cache(lambda form: make(form, MODEL, folder / f"{form}.onnx", []))
+
+
+@pytest.mark.parametrize("form", ["float16", "float16, float32 outside"])
+def test_the_demo_model_in_half_precision(form, halves, cat):
+    found = Explainer(halves(form), **SETTINGS, providers="cpu").explain(CAT, target=cat.target)
+    assert found.activations.dtype == found.gradients.dtype == found.logits.dtype == np.float32
+    a, b = found.gradients.ravel().astype(float), cat.gradients.ravel().astype(float)
+    assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.999
+    assert found.reasons == [None]

@@ -1,0 +1,203 @@
+"""Quantised networks: what is explained, and that it is right.
+
+The demo model in the forms of ONNX Runtime's quantiser, calibrated on one picture and explained on another; and small
+networks, whose whole gradient is the one of the network without rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from cam_onnx import Explainer, autodiff, convert
+from cam_onnx.autodiff.model import load
+from cam_onnx.graph.inspect import inspect
+from cam_onnx.graph.locate import find_score
+from cam_onnx.options import read_preprocess
+from models.builders import BUILDERS, inputs
+from tests.derounded import derounded
+from tests.running import CAT, COFFEE, MODEL, SETTINGS, evaluate, run
+from tools.production.forms import QUANTISED, calibration, make
+
+
+def cosine(a, b) -> float:
+    a, b = a.ravel().astype(float), b.ravel().astype(float)
+    return a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+@pytest.fixture(scope="module")
+def demo_in(tmp_path_factory):
+    """The demo model in a quantised form, calibrated on the cup of coffee."""
+    folder = tmp_path_factory.mktemp("quantised")
+    preprocess = read_preprocess(SETTINGS["preprocess"])
+    assert preprocess is not None
+    feeds = calibration(COFFEE, onnx.load(MODEL), preprocess)
+
+    @functools.cache
+    def made(form: str) -> Path:
+        return make(form, MODEL, folder / f"{form}.onnx", feeds)
+
+    return made
+
+
+@pytest.mark.parametrize("form", QUANTISED)
+def test_the_demo_model_looks_where_its_float_form_does(form, demo_in, cat):
+    e = Explainer(demo_in(form), **SETTINGS, providers="cpu").explain(CAT)
+    assert e.target == cat.target
+    assert e.activations.dtype == e.gradients.dtype == e.logits.dtype == np.float32
+    assert e.activations.shape == cat.activations.shape
+    assert cosine(e.gradients, cat.gradients) > 0.98
+    assert cosine(e.saliency, cat.saliency) > 0.98
+    assert e.reasons == [None]
+
+
+@pytest.mark.parametrize("form", ["QDQ int8", "QOperator uint8 per channel"])
+def test_several_targets_of_a_quantised_network(form, demo_in):
+    explainer = Explainer(demo_in(form), **SETTINGS, providers="cpu")
+    one, both = explainer.explain(CAT, target=281), explainer.explain(CAT, target=[[285, 281]])
+    np.testing.assert_array_equal(both.gradients[1:], one.gradients)
+    np.testing.assert_allclose(both.saliency_map[1:], one.saliency_map, atol=1e-6)
+
+
+def scaled(path: Path, name: str, factor: float) -> onnx.ModelProto:
+    """Return a model with another calibrated range: one scale times a factor."""
+    model = onnx.load(path)
+    [scale] = [t for t in model.graph.initializer if t.name == name]
+    scale.CopyFrom(numpy_helper.from_array(np.asarray(numpy_helper.to_array(scale) * np.float32(factor)), name))
+    return model
+
+
+@pytest.mark.parametrize("form", ["QDQ int8", "QOperator int8"])
+def test_a_logit_beyond_the_calibrated_range_is_still_explained(form, demo_in, cat):
+    model = scaled(demo_in(form), "logits_scale", 0.6)
+    e = Explainer(model, **SETTINGS, providers="cpu").explain(CAT)
+    assert e.score[0] == e.logits.max()
+    assert e.score[0] < 0.8 * cat.score[0], "cut off"
+    e = Explainer(model, **SETTINGS, providers="cpu").explain(CAT, target=cat.target)
+    assert e.score[0] == e.logits.max(), "as the largest one"
+    assert e.reasons == [None]
+    assert cosine(e.gradients, cat.gradients) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("form", "scale", "words"),
+    [
+        ("QDQ int8", "getitem_141_scale", "the gradient ends at QuantizeLinear"),
+        ("QOperator int8", "getitem_141_scale", "the gradient ends at QLinearConv"),
+    ],
+)
+def test_a_blank_map_names_the_place_where_the_gradient_was_lost(form, scale, words, demo_in):
+    layer = "hardtanh_30_DequantizeLinear_Output" if form.startswith("QDQ") else "getitem_138_quantized"
+    model = scaled(demo_in(form), scale, 1e-7)
+    e = Explainer(model, layers=layer, **SETTINGS, providers="cpu").explain(CAT, target=285)
+    assert not e.gradients.any()
+    [reason] = e.reasons
+    assert reason is not None
+    assert reason.startswith(f"all zero: {words}")
+    assert "cut off at the end of its quantised range" in reason
+
+
+def test_a_quantised_layer_is_shown_as_the_numbers_it_stands_for(demo_in):
+    names = ["hardtanh_30_QuantizeLinear_Output", "hardtanh_30_DequantizeLinear_Output"]
+    found = Explainer(demo_in("QDQ int8"), layers=names, **SETTINGS, providers="cpu").explain(CAT, target=[[285, 281]])
+    integers, reals = (found.layers[name] for name in names)
+    np.testing.assert_array_equal(integers.activations, reals.activations)
+    np.testing.assert_array_equal(integers.gradients, reals.gradients)
+    assert reals.gradients.any()
+    assert len(np.unique(reals.activations)) <= 256
+
+
+def test_the_runtime_keeps_its_integers(demo_in):
+    """At the default layer nothing that the runtime computes in integers becomes floating-point."""
+    path = demo_in("QDQ uint8 per channel")
+    feeds = {"image": np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)}
+    [plain] = run(path, feeds, ["logits"])
+    [converted] = run(convert(path).to_bytes(), feeds, ["logits"])
+    np.testing.assert_array_equal(converted, plain)
+
+
+# -- small networks, whole -------------------------------------------------------------------------------------------
+
+# not vgg_like: maxima of integers tie, and differences then depend on the side
+SMALL = ["gap_linear", "residual", "silu_se", "densenet_like", "depthwise_asymmetric"]
+
+
+@pytest.fixture(scope="module")
+def small_in(tmp_path_factory):
+    """A small network in a quantised form, calibrated on weaker inputs than it is given later."""
+    folder = tmp_path_factory.mktemp("small")
+
+    @functools.cache
+    def made(name: str, form: str) -> Path:
+        model = BUILDERS[name]()
+        for node in model.graph.node:  # the quantiser wants names
+            node.name = node.name or node.output[0]
+        onnx.save(model, folder / f"{name}.onnx")
+        feeds = [{k: v * np.float32(0.6) for k, v in inputs(model, batch=1, seed=i).items()} for i in range(4)]
+        return make(form, folder / f"{name}.onnx", folder / f"{name} {form}.onnx", feeds)
+
+    return made
+
+
+@pytest.mark.parametrize("form", QUANTISED)
+@pytest.mark.parametrize("name", SMALL)
+def test_the_gradient_at_the_input_is_that_of_the_network_without_rounding(name, form, small_in):
+    model = onnx.load(small_in(name, form))
+    feeds = inputs(BUILDERS[name](), batch=1)
+    [picture] = feeds
+    score = find_score(load(model), None).name
+    if score not in {o.name for o in model.graph.output}:  # before its softmax
+        model.graph.output[0].CopyFrom(onnx.ValueInfoProto(name=score))
+    graded = autodiff.gradient(model, [picture], [score])
+    logits, *_ = run(model, feeds, [score], optimised=False)
+    g = np.asarray(np.random.default_rng(1).standard_normal(logits.shape), np.float32)
+    [grad] = run(graded, {**feeds, f"cotangent/{score}": g}, [f"grad/{picture}"], optimised=False)
+    assert grad.any()
+
+    smooth = derounded(model, feeds)
+    exact = {k: np.asarray(v, np.float64) for k, v in feeds.items()}
+    [at] = evaluate(smooth, exact, [score])
+    if logits.dtype.kind == "f":
+        np.testing.assert_allclose(at, logits, rtol=1e-4, atol=1e-4 * np.abs(logits).max(), err_msg="another network")
+    rng = np.random.default_rng(2)
+    for direction in [grad, *(grad * (rng.random(grad.shape) < 0.5) for _ in range(2))]:
+        h = 1e-7 / np.abs(direction).max()
+        ends = [evaluate(smooth, {picture: exact[picture] + s * h * direction}, [score])[0] for s in (1, -1)]
+        measured = np.vdot(g, ends[0] - ends[1]) / (2 * h)
+        assert np.vdot(grad, direction) == pytest.approx(measured, rel=1e-3)
+
+
+@pytest.mark.parametrize("form", QUANTISED)
+@pytest.mark.parametrize("name", SMALL)
+def test_the_default_layer_is_the_one_of_the_float_network(name, form, small_in):
+    plain, quantised = convert(BUILDERS[name]()).contract, convert(small_in(name, form)).contract
+    [layer], [expected] = quantised.layers, plain.layers
+    assert layer.axes == expected.axes
+    feeds = inputs(BUILDERS[name](), batch=1)
+    shapes = [
+        run(convert(m).to_bytes(), feeds, [c.layers[0].activations])[0].shape
+        for m, c in ((BUILDERS[name](), plain), (small_in(name, form), quantised))
+    ]
+    assert shapes[0] == shapes[1]
+    assert inspect(small_in(name, form)).unsupported == ()
+
+
+def test_the_score_lies_before_a_softmax_of_integers(tmp_path):
+    model = BUILDERS["gap_linear"]()
+    logits = model.graph.output[0].name
+    model.graph.node.add(op_type="Softmax", input=[logits], output=["probabilities"], name="softmax")
+    model.graph.output[0].name = "probabilities"
+    onnx.save(model, tmp_path / "plain.onnx")
+    feeds = [inputs(model, batch=1, seed=i) for i in range(4)]
+    for form in ("QDQ int8", "QOperator int8"):
+        found = convert(make(form, tmp_path / "plain.onnx", tmp_path / "q.onnx", feeds)).contract
+        assert found.activation == "softmax"
+        assert found.score.startswith(logits)
+        e = Explainer(tmp_path / "q.onnx").explain(inputs=feeds[0])
+        assert e.logits.dtype == np.float32
+        assert e.logits.min() < 0, "not probabilities"
