@@ -142,11 +142,14 @@ def _match(proto: onnx.ModelProto, x: Array, values: dict[str, Array]) -> tuple[
     exposed.graph.output.extend(onnx.helper.make_tensor_value_info(n, 1, None) for n in candidates)
     outputs = _session(exposed).run(None, {proto.graph.input[0].name: x[:count]})
     for module, value in values.items():
-        for name, found in zip(candidates, outputs, strict=True):
-            if found.shape == value[:count].shape and found.ndim >= 3:
-                scale = np.abs(value[:count]).max()
-                if scale > 0 and np.abs(found - value[:count]).max() < 1e-4 * scale:
-                    return module, name
+        value = value[: len(value) * count // len(x)]  # samples may share an axis with windows
+        near = {
+            name: np.abs(found - value).max() / np.abs(value).max()
+            for name, found in zip(candidates, outputs, strict=True)
+            if found.shape == value.shape and found.ndim >= 3
+        }
+        if near and min(near.values()) < 1e-2:  # deep down float32 may differ by that much
+            return module, min(near, key=lambda name: near[name])
     return None
 
 

@@ -19,6 +19,13 @@ from tools.zoo.networks import Network
 __all__ = ["SAMPLES", "export", "make", "pictures"]
 
 SAMPLES, SMALL = 8, 128
+SIZES = {  # that a network needs, or that is cheaper than its own
+    "bat_resnext26ts": 256,
+    "halonet26t": 256,
+    "inception_v3": 299,
+    "swin_v2_t": 256,
+    "vit_small_patch14_reg4_dinov2": 224,
+}
 
 
 def make(network: Network) -> nn.Module:
@@ -88,8 +95,8 @@ def _task(name: str) -> nn.Module:
 
 def _shape(model: nn.Module, network: Network) -> tuple[int, ...]:
     if network.library == "timm":
-        if network.model == "vit_small_patch14_reg4_dinov2":
-            return (3, 224, 224)
+        if network.model in SIZES:
+            return (3, SIZES[network.model], SIZES[network.model])
         if not model.default_cfg["fixed_input_size"]:
             return (3, SMALL, SMALL)  # float64 is slow, and a gradient no less wrong in a small picture
         return tuple(model.default_cfg["input_size"])
@@ -97,7 +104,8 @@ def _shape(model: nn.Module, network: Network) -> tuple[int, ...]:
         return (3, 8, 112, 112)
     if network.library == "task":
         return (3, 128, 128)
-    return (3, *{"inception_v3": (299, 299), "swin_v2_t": (256, 256)}.get(network.model, (224, 224)))
+    size = SIZES.get(network.model, 224)
+    return (3, size, size)
 
 
 def _draw_what_starts_at_zero(model: nn.Module) -> None:
