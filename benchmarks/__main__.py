@@ -30,8 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.rounds is not None and options.rounds < 1:
         parser.error(f"--rounds is {options.rounds}, expected at least 1")
 
+    names = options.names or [name for name, entry in BENCHMARKS.items() if not entry.missing]
+    if left := len(BENCHMARKS) - len(names) if not options.names else 0:
+        print(f"{left} benchmarks are left out: they need the extra 'zoo'", file=sys.stderr)
     results = []
-    for name in options.names or BENCHMARKS:
+    for name in names:
         if sys.stderr.isatty():
             print(f"measuring {name} ...", file=sys.stderr)
         results.append(measure(BENCHMARKS[name], options.rounds))

@@ -1,13 +1,12 @@
 """Networks of torchvision with seeded weights: a converted file beside the plain one, and both beside PyTorch.
 
-Registered where the extra `zoo` is installed. Exports are kept in build/benchmarks/.
+They need the extra `zoo`. Exports are kept in build/benchmarks/.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ __all__: list[str] = []
 
 KEPT = Path(__file__).parent.parent / "build" / "benchmarks"
 CLASS = 281
+ZOO = ("torch", "torchvision", "pytorch_grad_cam")
 
 CONVOLUTIONAL = ["resnet18", "resnet50", "mobilenet_v3_large", "efficientnet_b0", "densenet121", "convnext_tiny"]
 LAST_GRID = [*CONVOLUTIONAL, "swin_t"]
@@ -137,18 +137,20 @@ def target_layer(model: Any, name: str) -> tuple[Any, Any]:
 def register() -> None:
     for name in LAST_GRID:
         for batch in (1, 8):
-            entry = benchmark(f"grad-cam/{name}-b{batch}", kind="ratio", goal=1.05, rounds=25 if batch == 1 else 9)
+            entry = benchmark(
+                f"grad-cam/{name}-b{batch}", kind="ratio", goal=1.05, rounds=25 if batch == 1 else 9, needs=ZOO
+            )
             entry(said(grad_cam(name, batch), f"Grad-CAM at the last grid over the plain model, batch {batch}."))
-    entry = benchmark("grad-cam/vit_b_16-b1", kind="ratio", goal=1.2, rounds=15)
+    entry = benchmark("grad-cam/vit_b_16-b1", kind="ratio", goal=1.2, rounds=15, needs=ZOO)
     entry(said(grad_cam("vit_b_16", 1), "Grad-CAM at the input of the last attention over the plain model."))
     for name, most in GRAD_CAM.items():
-        entry = benchmark(f"beside-pytorch-grad-cam/{name}", kind="ratio", goal=most, rounds=11)
+        entry = benchmark(f"beside-pytorch-grad-cam/{name}", kind="ratio", goal=most, rounds=11, needs=ZOO)
         entry(said(beside_grad_cam(name), "A Grad-CAM map from a tensor, over pytorch-grad-cam's."))
     for name, most in INPUT_GRADIENT.items():
-        entry = benchmark(f"input-gradient/{name}", kind="ratio", goal=most, rounds=15)
+        entry = benchmark(f"input-gradient/{name}", kind="ratio", goal=most, rounds=15, needs=ZOO)
         entry(said(input_gradient(name), "The input gradient over the plain model."))
     for name in INPUT_GRADIENT:
-        entry = benchmark(f"beside-eager/{name}", kind="ratio", goal=1 / 1.2, rounds=11)
+        entry = benchmark(f"beside-eager/{name}", kind="ratio", goal=1 / 1.2, rounds=11, needs=ZOO)
         entry(said(beside_eager(name), "The input gradient over PyTorch's forward and input-backward pass, eager."))
 
 
@@ -158,5 +160,4 @@ def said(prepare: Callable[[], Pair], text: str) -> Callable[[], Pair]:
     return prepare
 
 
-if all(find_spec(name) for name in ("torch", "torchvision", "pytorch_grad_cam")):
-    register()
+register()

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 __all__ = ["BENCHMARKS", "Benchmark", "Kind", "Pair", "Result", "benchmark", "measure"]
@@ -45,6 +46,8 @@ class Benchmark:
         Pairs that are measured, unless the command line says otherwise.
     means : str
         First paragraph of the function's docstring.
+    needs : tuple of str
+        Modules that are imported; without them it is left out.
     """
 
     name: str
@@ -53,6 +56,12 @@ class Benchmark:
     goal: float | None
     rounds: int
     means: str
+    needs: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> list[str]:
+        """What it needs and this machine has not."""
+        return [name for name in self.needs if find_spec(name) is None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ BENCHMARKS: dict[str, Benchmark] = {}
 
 
 def benchmark(
-    name: str, *, kind: Kind, goal: float | None = None, rounds: int = 31
+    name: str, *, kind: Kind, goal: float | None = None, rounds: int = 31, needs: tuple[str, ...] = ()
 ) -> Callable[[Callable[[], Pair]], Callable[[], Pair]]:
     """Register the decorated function, which prepares a pair, under `name`."""
 
@@ -85,7 +94,7 @@ def benchmark(
         if name in BENCHMARKS:
             raise ValueError(f"benchmark {name!r} is registered already")
         means = " ".join((prepare.__doc__ or "").split("\n\n")[0].split())
-        BENCHMARKS[name] = Benchmark(name, prepare, kind, goal, rounds, means)
+        BENCHMARKS[name] = Benchmark(name, prepare, kind, goal, rounds, means, needs)
         return prepare
 
     return register
