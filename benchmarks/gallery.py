@@ -1,6 +1,6 @@
 """The contact sheet: every method on the bundled network and pictures, into docs/gallery.png.
 
-``python -m tools.gallery`` (many minutes: the network runs thousands of times). With names of methods: these
+``python -m benchmarks.gallery`` (many minutes: the network runs thousands of times). With names of methods: these
 alone, of the first picture, into build/gallery.png.
 """
 
