@@ -188,8 +188,9 @@ def _changes(right: Explainer, wrong: Explainer) -> tuple[float, float]:
     picture = natural.picture(right.contract.preprocess)
     theirs, ours = (explainer.explain(picture).layers.values() for explainer in (right, wrong))
     at_layer, at_image = (
-        float(np.linalg.norm(b.gradients - a.gradients) / np.linalg.norm(a.gradients))
-        for a, b in zip(theirs, ours, strict=True)
+        float(np.linalg.norm(b - a) / np.linalg.norm(a))
+        for a, b in zip((x.gradients for x in theirs), (x.gradients for x in ours), strict=True)
+        if a is not None and b is not None
     )
     return at_layer, at_image
 

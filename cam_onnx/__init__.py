@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     )
     from cam_onnx.explainer import Explainer, Explanation
     from cam_onnx.graph.convert import Converted, convert
+    from cam_onnx.kinds import (
+        Box,
+        Difference,
+        Expression,
+        Finer,
+        Logit,
+        Mask,
+        Pixel,
+        Position,
+        Probability,
+        ResidualSoftmax,
+        Similarity,
+        Unit,
+        Value,
+    )
     from cam_onnx.limits import Limits
     from cam_onnx.methods.saliency import saliency
     from cam_onnx.verification import Verification
@@ -34,24 +49,37 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Box",
     "CamOnnxError",
     "Contract",
     "ContractError",
     "Converted",
+    "Difference",
     "Disconnected",
     "Explainer",
     "Explanation",
+    "Expression",
+    "Finer",
     "InputError",
     "InvalidModel",
     "LayerNotFound",
     "LimitExceeded",
     "Limits",
+    "Logit",
+    "Mask",
+    "Pixel",
+    "Position",
     "Preprocess",
+    "Probability",
+    "ResidualSoftmax",
     "RunFailed",
     "ScoreNotFound",
+    "Similarity",
+    "Unit",
     "UnknownName",
     "UnsupportedOperators",
     "UnsupportedOpset",
+    "Value",
     "Verification",
     "WriteFailed",
     "__version__",
@@ -61,12 +89,25 @@ __all__ = [
 
 # Where each public name lives; what is not listed is an error class.
 _HOMES = {
+    "Box": "cam_onnx.kinds",
     "Contract": "cam_onnx.contract",
     "Converted": "cam_onnx.graph.convert",
+    "Difference": "cam_onnx.kinds",
     "Explainer": "cam_onnx.explainer",
     "Explanation": "cam_onnx.explainer",
+    "Expression": "cam_onnx.kinds",
+    "Finer": "cam_onnx.kinds",
     "Limits": "cam_onnx.limits",
+    "Logit": "cam_onnx.kinds",
+    "Mask": "cam_onnx.kinds",
+    "Pixel": "cam_onnx.kinds",
+    "Position": "cam_onnx.kinds",
     "Preprocess": "cam_onnx.contract",
+    "Probability": "cam_onnx.kinds",
+    "ResidualSoftmax": "cam_onnx.kinds",
+    "Similarity": "cam_onnx.kinds",
+    "Unit": "cam_onnx.kinds",
+    "Value": "cam_onnx.kinds",
     "Verification": "cam_onnx.verification",
     "convert": "cam_onnx.graph.convert",
     "saliency": "cam_onnx.methods.saliency",

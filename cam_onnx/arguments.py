@@ -15,7 +15,17 @@ from cam_onnx.places import Place
 if TYPE_CHECKING:
     from cam_onnx.explainer import Explainer
 
-__all__ = ["explainer", "limits", "preprocess", "providers", "subject", "subjects", "targets", "tensors"]
+__all__ = [
+    "explainer",
+    "limits",
+    "method_options",
+    "preprocess",
+    "providers",
+    "subject",
+    "subjects",
+    "targets",
+    "tensors",
+]
 
 
 def explainer(options: argparse.Namespace) -> Explainer:
@@ -25,7 +35,8 @@ def explainer(options: argparse.Namespace) -> Explainer:
     return cam_onnx.Explainer(
         options.model, layers=options.layer, score=options.score, method=options.method,
         preprocess=preprocess(options), labels=options.labels, backend=options.backend,
-        providers=providers(options), limits=limits(options),
+        providers=providers(options), limits=limits(options), options=method_options(options),
+        fallback=options.fallback,
     )  # fmt: skip
 
 
@@ -79,6 +90,25 @@ def tensors(options: argparse.Namespace) -> dict[str, str]:
         found[name] = path
     if found and options.images:
         raise InputError(f"give either pictures or tensors: {shown(options.images[0])} and --input do not go together")
+    return found
+
+
+def method_options(options: argparse.Namespace) -> dict[str, str]:
+    """Return the method's options of ``--option NAME=VALUE``, as text: the method knows their types.
+
+    Raises
+    ------
+    InputError
+        Another form, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for text in getattr(options, "option", None) or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InputError(f"--option {shown(text)}: expected NAME=VALUE (cam-onnx methods lists the names)")
+        if name in found:
+            raise InputError(f"--option: {shown(name)!r} is given twice")
+        found[name] = value
     return found
 
 

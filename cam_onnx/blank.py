@@ -33,7 +33,8 @@ def with_places(
     """
     found = list(reasons)
     blank = [i for i, reason in enumerate(reasons) if reason and reason.startswith("all zero")]
-    blank = [i for i in blank if any(not np.any(layer.gradients[i]) for layer in layers.values())]
+    gradients = [layer.gradients for layer in layers.values() if layer.gradients is not None]
+    blank = [i for i in blank if any(not np.any(gradient[i]) for gradient in gradients)]
     if not blank:
         return found
     try:

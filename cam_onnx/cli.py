@@ -25,7 +25,9 @@ from cam_onnx.presets import PRESETS
 
 __all__ = ["main", "parser"]
 
-COMMANDS = ("explain", "convert", "inspect", "operators", "methods", "colormaps", "demo", "doctor", "verify")
+COMMANDS = (
+    "explain", "convert", "inspect", "operators", "methods", "targets", "colormaps", "demo", "doctor", "verify",
+)  # fmt: skip
 
 
 class _Terminated(BaseException):
@@ -50,6 +52,7 @@ def _graph_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--layer", action="append", metavar="NAME", help="target layer: a value or a node; may repeat")
     group.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
     group.add_argument("--method", metavar="NAME", help="`cam-onnx methods` lists them (default: grad-cam)")
+    group.add_argument("--fallback", action="store_true", help="instead of a refused gradient, a method without one")
     group.add_argument("--labels", metavar="FILE", help="class names, one a line, in class order")
 
 
@@ -102,7 +105,9 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def _picture_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it looks")
-    group.add_argument("--colormap", default="jet", metavar="NAME", help="`cam-onnx colormaps` lists them")
+    group.add_argument(
+        "--colormap", metavar="NAME", help="`cam-onnx colormaps` lists them (default: jet; signed: blue-white-red)"
+    )
     group.add_argument("--alpha", type=float, default=0.5, metavar="A", help="share of the heatmap, 0 to 1")
     group.add_argument(
         "--regions", nargs="?", type=threshold, const=True, default=False, metavar="THRESHOLD",
@@ -129,6 +134,8 @@ def parser() -> argparse.ArgumentParser:
         help="a file: the overlay of one picture; a folder (with a trailing slash it is created): overlay, heatmap, "
         "raw saliency, explanation.json of each; none: <picture>.cam.png here",
     )  # fmt: skip
+    explain.add_argument("--option", action="append", metavar="NAME=VALUE", help="of the method; may repeat")
+    explain.add_argument("--fusion", choices=("mean", "product", "max"), default="mean", help="of several layers' maps")
     _graph_options(explain)
     _preprocess_options(explain)
     _picture_options(explain)
@@ -158,6 +165,7 @@ def parser() -> argparse.ArgumentParser:
         help="optional: old callers keep their feeds; required: the only form that ONNX Runtime Web, Node, Java and "
         "OpenVINO honour",
     )  # fmt: skip
+    convert.add_argument("--target", metavar="KIND", help="the kind of score: `cam-onnx targets` (default: a logit)")
     convert.add_argument(
         "--reconvert", action="store_true", help="MODEL may be converted already: start from the original in it"
     )
@@ -182,6 +190,7 @@ def parser() -> argparse.ArgumentParser:
     methods = command("methods", "List the methods.")
     methods.add_argument("--json", action="store_true", help="print the list as JSON")
 
+    command("targets", "List the kinds of scores that --target takes.")
     colormaps = command("colormaps", "List the colour maps; with -o as a picture.")
     colormaps.add_argument("-o", "--out", metavar="FILE", help="a picture with a labelled strip of each")
 
@@ -246,17 +255,14 @@ def _one_line(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {text}; please report it with what --traceback shows"
 
 
-def _printable() -> None:
-    # in locale C a name from a file may not be encodable
+def _printable() -> None:  # in locale C a name from a file may not be encodable
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _silence() -> None:
-    # the interpreter flushes stdout once more at exit
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
+def _silence() -> None:  # the interpreter flushes stdout once more at exit
+    os.dup2(devnull := os.open(os.devnull, os.O_WRONLY), 1)
     os.close(devnull)
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from cam_onnx import arguments, files, printing
 from cam_onnx.errors import InputError, shown
-from cam_onnx.places import PICTURES, Place, check_figure, plan
+from cam_onnx.listing import colormaps, methods, operators, targets
+from cam_onnx.places import Place, check_figure, plan
 from cam_onnx.progress import Progress
 from cam_onnx.refused import Refused
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from cam_onnx.explainer import Explainer, Explanation
     from cam_onnx.render.figure import Row
 
-__all__ = ["colormaps", "convert", "demo", "doctor", "explain", "inspect", "methods", "operators", "verify"]
+__all__ = [
+    "colormaps", "convert", "demo", "doctor", "explain", "inspect", "methods", "operators", "targets", "verify",
+]  # fmt: skip
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -53,8 +56,9 @@ def convert(options: argparse.Namespace) -> int:
     with Progress("converting the model"):
         converted = cam_onnx.convert(
             options.model, layers=options.layer, score=options.score, method=options.method or "grad-cam",
-            preprocess=arguments.preprocess(options), labels=options.labels, target_input=options.target_input,
-            reconvert=options.reconvert, limits=arguments.limits(options),
+            target=options.target, preprocess=arguments.preprocess(options), labels=options.labels,
+            target_input=options.target_input, reconvert=options.reconvert, fallback=options.fallback,
+            limits=arguments.limits(options),
         )  # fmt: skip
     for text in converted.notes:
         printing.note(text)
@@ -93,67 +97,6 @@ def inspect(options: argparse.Namespace) -> int:
     return 0
 
 
-def operators(options: argparse.Namespace) -> int:
-    """List operators with how they are differentiated."""
-    from cam_onnx.graph.operators import operators as known
-
-    rows = known(options.model, score=options.score, limits=arguments.limits(options))
-    if options.json:
-        printing.dump([asdict(row) for row in rows])
-        return 0
-    head = ["operator", "versions", "how", "with respect to"]
-    lines = [
-        (
-            f"{row.domain}::{row.name}" if row.domain else row.name,
-            ", ".join(map(str, row.versions)),
-            f"{row.how}: {row.reason}" if row.reason else row.how,
-            ", ".join(row.inputs),
-        )
-        for row in rows
-    ]
-    if options.model is not None:
-        head.append("nodes")
-        lines = [(*line, str(row.count)) for line, row in zip(lines, rows, strict=True)]  # type: ignore[misc]
-    printing.table(head, lines)
-    return 0
-
-
-def methods(options: argparse.Namespace) -> int:
-    """List the registry."""
-    from cam_onnx.methods import METHODS
-
-    if options.json:
-        rows = [{"name": m.name, "needs": m.needs, "relu": m.relu, "paper": m.paper} for m in METHODS.values()]
-        printing.dump([{**row, "summary": m.summary} for row, m in zip(rows, METHODS.values(), strict=True)])
-        return 0
-    rows_ = [(m.name, ", ".join(m.needs), "yes" if m.relu else "no", m.paper) for m in METHODS.values()]
-    printing.table(["name", "needs", "relu", "paper"], rows_)
-    return 0
-
-
-def colormaps(options: argparse.Namespace) -> int:
-    """List the colour maps, and draw them."""
-    from cam_onnx.render.colormap import COLORMAPS
-
-    if options.out:
-        if Path(options.out).suffix.lower() not in PICTURES:
-            raise InputError(f"{shown(options.out)}: no picture's suffix: use {', '.join(PICTURES)}")
-        files.check_writable(options.out)
-    printing.strips(COLORMAPS, _colours)
-    if options.out:
-        from cam_onnx.render import image, swatches
-
-        image.save(options.out, swatches.sheet())
-        printing.line(f"wrote: {options.out}")
-    return 0
-
-
-def _colours(name: str) -> Any:
-    from cam_onnx.render.swatches import strip
-
-    return strip(name, 40)[0]
-
-
 def demo(options: argparse.Namespace) -> int:
     """Explain the bundled pictures with the bundled network."""
     import cam_onnx
@@ -166,7 +109,7 @@ def demo(options: argparse.Namespace) -> int:
         labels=str(home / "imagenet_labels.txt"), backend=options.backend, providers=arguments.providers(options),
         limits=arguments.limits(options),
     )  # fmt: skip
-    options.target = options.figure = None
+    options.target, options.figure, options.fusion = None, None, "mean"
     return _explain(explainer, places, options)
 
 
@@ -227,21 +170,24 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
     results: list[dict[str, Any]] = []
     rows: list[Row] = []
     said: set[str] = set()
-    failed = False
+    failed, colours = False, "jet"
     refused = Refused(len(places), explainer.limits)
     targets = max(1, len(options.target or ()))
     with Progress("explaining", total=len(places) * targets) as progress:
         for place in places:
             tell = progress.after(len(results))
             subject = arguments.subject(options, place)
-            call = partial(explainer.explain, **subject, target=arguments.targets(options), progress=tell)
+            call = partial(
+                explainer.explain, **subject, target=arguments.targets(options), fusion=options.fusion, progress=tell
+            )
             explanation = refused.attempt(place.picture, call, progress)
             if explanation is None:
                 continue
             written = _write(explanation, place, options)
             failed |= bool((explanation.saliency != explanation.saliency).any())  # NaN
             if options.figure:
-                rows += figure_rows(explanation, options.alpha, options.colormap, options.regions)
+                colours = explanation.colours(options.colormap)
+                rows += figure_rows(explanation, options.alpha, colours, options.regions)
             with progress.aside():
                 for text in explanation.notes:
                     if text not in said:
@@ -254,9 +200,11 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
                     results.append({**found, "picture": place.picture, "files": written})
                     if not options.json:
                         _print(results[-1], first=len(results) == 1)
+            if explanation.interrupted:
+                raise KeyboardInterrupt  # what is done is written
     if options.figure and rows:
         with Progress("drawing the figure"):
-            figure.save(options.figure, figure.figure(rows, options.colormap))
+            figure.save(options.figure, figure.figure(rows, colours))
         for result in results:
             result["figure"] = options.figure
     if options.json:

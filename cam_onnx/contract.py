@@ -140,9 +140,8 @@ class Axes:
 class Layer:
     """One exposed target layer.
 
-    `name` is the value's name in the original graph, `activations` and `gradients` are output names, and
-    `head` says what lies between it and the score: "average-pooling + linear", "max-pooling + linear", or
-    "other" (CAM is defined for the first two).
+    `name` is the value's name in the original graph, `activations` and `gradients` are output names ("": no gradient),
+    and `head` says what lies behind: "average-pooling + linear", "max-pooling + linear", or "other" (no CAM there).
     """
 
     name: str
@@ -164,7 +163,7 @@ class Contract:
     layers : tuple of Layer
         In the order in which they were asked for.
     score : str
-        The explained value's name in the original graph; the logits output is this value.
+        The explained value's name; the logits output is this value.
     target_input : {"optional", "required"}
         Whether `target` has the default -1.
     activation : {"softmax", "sigmoid", ""}
@@ -180,16 +179,17 @@ class Contract:
     single : bool
         The score has no batch axis: it is one sample's (C,).
     cuts_fusion : tuple of str
-        Values that were the inside of a likely fusion of the runtime and are now read from outside it.
+        Values inside a likely fusion of the runtime that are now read from outside it.
     raised : dict
         What had to be raised before conversion, e.g. ``{"opset": [9, 13], "ir_version": [3, 8]}``; else empty.
-    tool : str
-        Name and version of the writer.
-    source_sha256 : str
-        Of the original model file's bytes.
+    tool, source_sha256 : str
+        Name and version of the writer; the checksum of the original file.
     original : dict
-        How many nodes, initializers, inputs, outputs, value_info and opset imports are the original's (what was added
-        stands behind them), and a digest of these. Empty in files of older versions.
+        How many entries of each part of the graph are the original's, and a digest; empty in files of older versions.
+    target : dict
+        What kind of score is explained, with its parameters.
+    table : str
+        The rules of the way back; "" for the derivative.
     """
 
     roles: dict[str, str]
@@ -207,6 +207,8 @@ class Contract:
     tool: str = ""
     source_sha256: str = ""
     original: dict[str, Any] = field(default_factory=dict)
+    target: dict[str, Any] = field(default_factory=lambda: {"kind": "class"})
+    table: str = ""
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
@@ -248,7 +250,7 @@ class Contract:
                 raise ValueError("no layers or bad roles")
             for role in ("target", "logits", "score", "class"):
                 contract.roles[role]
-            kinds = dict(score=str, method=str, activation=str, batch_axis=int, original=dict)
+            kinds = dict(score=str, method=str, activation=str, batch_axis=int, original=dict, target=dict, table=str)
             for name, kind in kinds.items():
                 if not isinstance(getattr(contract, name), kind):
                     raise TypeError(f"{name} is {getattr(contract, name)!r}")
@@ -263,9 +265,8 @@ class Contract:
 
     def names(self) -> list[str]:
         """Return every output name that the contract promises."""
-        return [self.roles[r] for r in ("logits", "score", "class")] + [
-            name for layer in self.layers for name in (layer.activations, layer.gradients)
-        ]
+        names = [name for layer in self.layers for name in (layer.activations, layer.gradients)]
+        return [self.roles[r] for r in ("logits", "score", "class")] + list(filter(None, names))
 
     def layer(self, name: str) -> Layer:
         """Return the layer called `name` (KeyError if there is none)."""

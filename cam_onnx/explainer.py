@@ -7,32 +7,32 @@ imported. Sessions are made anew in another process: what is pickled is the conv
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from cam_onnx import blank, engine, maps, wire
-from cam_onnx.contract import KEY, Contract, Preprocess
-from cam_onnx.engine import Engine, Tensor, batches
+from cam_onnx import blank, maps, reading, targets
+from cam_onnx.contract import Preprocess
+from cam_onnx.engine import Engine
 from cam_onnx.engine.samples import given
-from cam_onnx.errors import RunFailed, shown
 from cam_onnx.explanation import Explanation
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import find
-from cam_onnx.options import check_model, read_labels, read_model, read_preprocess
-from cam_onnx.targets import classes, resolve
+from cam_onnx.opened import Opened
+from cam_onnx.options import read_labels, read_preprocess
+from cam_onnx.reading import Converting
+from cam_onnx.words import read_kind
 
 if TYPE_CHECKING:
-    from cam_onnx.graph.head import Head
     from cam_onnx.graph.lost import Probe
     from cam_onnx.verification import Verification
 
 __all__ = ["Explainer", "Explanation"]
 
 
-class Explainer:
+class Explainer(Opened):
     """Explains one model. Safe to call from several threads; a context manager; picklable.
 
     Parameters
@@ -45,6 +45,8 @@ class Explainer:
         The explained value, see `cam_onnx.convert`.
     method : str, optional
         A registered method. None: what a converted file says, else "grad-cam".
+    target : Kind or its word, optional
+        The kind of score that `explain` explains unless it is told another; None: a class's logit.
     preprocess : Preprocess, name of a preset or path of a JSON file, optional
         None: what a converted file says, else a guess, which `notes` has.
     labels : sequence of str or path of a text file, optional
@@ -55,6 +57,10 @@ class Explainer:
         Of ONNX Runtime; None takes what works.
     limits : Limits
         On the model, the pictures, and the time of a run.
+    options : dict, optional
+        Of the method, by name (`cam-onnx methods` lists them).
+    fallback : bool
+        Where a gradient is refused, take the first method that needs none; `notes` says so.
 
     Attributes
     ----------
@@ -78,103 +84,28 @@ class Explainer:
         layers: str | Sequence[str] | None = None,
         score: str | None = None,
         method: str | None = None,
+        target: Any = None,
         preprocess: Preprocess | str | os.PathLike[str] | None = None,
         labels: Iterable[str] | str | os.PathLike[str] | None = None,
         backend: str = "onnxruntime",
         providers: Any = None,
         limits: Limits = DEFAULTS,
+        options: Mapping[str, Any] | None = None,
+        fallback: bool = False,
     ) -> None:
         started = time.perf_counter()
         chosen = None if method is None else find(method)
-        settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
+        self._options = {} if options is None else dict(options)
+        self._settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
         self._backend, self._providers, self.limits = backend, providers, limits
-        self._lock = threading.Lock()
-        self._cut: tuple[Head, Engine, Engine] | None = None
-        self._guess: str | None = None
+        kind = read_kind(target)
+        name = None if chosen is None else chosen.name
+        self._asked = Converting(layers, score, name, kind, fallback, limits)
+        read_ = reading.read(model, self._asked)
+        self._timings = {"convert" if read_.plain else "read": time.perf_counter() - started}
         self.notes: list[str] = []
-        data, path = read_model(model, limits)
-        entry = wire.metadata(data, "the model" if path is None else path).get(KEY)
-        if entry is None:
-            check_model(data, path, limits)  # convert does so too, but importing it takes a second
-            from cam_onnx.graph.convert import convert
-
-            chosen_method = method or "grad-cam"
-            converted = convert(path or data, layers=layers, score=score, method=chosen_method, limits=limits)
-            data, contract, self._external = converted.to_bytes(), converted.contract, converted.external
-            self.notes += converted.notes
-        else:
-            contract = Contract.from_json(entry, "the model" if path is None else shown(path))
-            contract.agrees(layers, score)
-            self._external = check_model(data, path, limits)
-        self.contract = contract.with_(
-            method=contract.method if chosen is None else chosen.name,
-            **{name: given for name, given in settings.items() if given is not None},
-        )
-        self._method = find(self.contract.method)
-        for layer in self.contract.layers:
-            self._method.check(layer.head, layer.name)
-        self._data = data
-        self._folder = None if path is None else os.path.dirname(os.path.abspath(path))
-        self._timings = {"convert" if entry is None else "read": time.perf_counter() - started}
-        started = time.perf_counter()
-        self._engine: Engine | None = self._open(data)
-        self._timings["session"] = time.perf_counter() - started
-        self._settle_preprocess()
-
-    def _open(self, data: bytes, exact: bool = False) -> Engine:
-        opened = engine.open(
-            data,
-            folder=self._folder,
-            external=self._external,
-            backend=self._backend,
-            providers=self._providers,
-            timeout=self.limits.timeout,
-            exact=exact,
-        )
-        self.provider = opened.provider
-        if opened.note and opened.note not in self.notes:
-            self.notes.append(opened.note)
-        return opened
-
-    def _settle_preprocess(self) -> None:
-        from cam_onnx.engine import preprocess
-
-        if (tensor := self._image) is not None:
-            settled, self._guess = preprocess.settle(self.contract.preprocess, tensor.shape, tensor.dtype)
-            self.contract = self.contract.with_(preprocess=settled)
-
-    @property
-    def _image(self) -> Tensor | None:
-        name = self.contract.roles.get("image")
-        return next((t for t in self._running().inputs if t.name == name), None)
-
-    def _running(self) -> Engine:
-        if self._engine is None:
-            raise RunFailed("this Explainer is closed: make a new one")
-        return self._engine
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the session back; a closed Explainer cannot explain."""
-        with self._lock:
-            self._engine = self._cut = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        state.update(_engine=None, _cut=None, _lock=None, _closed=self._engine is None)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        closed = state.pop("_closed")
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-        if not closed:
-            self._engine = self._open(self._data)
+        taken = name is None or (read_.plain and read_.contract.method != name)
+        self._take(read_, find(read_.contract.method if taken else name or ""), kind)
 
     def __repr__(self) -> str:
         layers = ", ".join(layer.name for layer in self.contract.layers)
@@ -188,7 +119,9 @@ class Explainer:
         target: Any = -1,
         relu: bool | None = None,
         normalize: str | None = "minmax",
-        progress: Callable[[int, int], None] | None = None,
+        options: Mapping[str, Any] | None = None,
+        fusion: str = "mean",
+        progress: Callable[[float, int], None] | None = None,
     ) -> Explanation:
         """Explain pictures, or tensors that the caller has prepared.
 
@@ -197,15 +130,18 @@ class Explainer:
         images : path, RGB u8 array (H, W, 3), or a list of either
         inputs : dict of arrays or of .npy files' paths, instead of `images`
             The model's own inputs.
-        target : int, str, sequence or nested sequence
-            -1: the predicted class. A class index, or a class name where labels are known. A flat sequence has one
-            target per sample (length 1 or N); a nested one several of one sample: N·T explanations, sample by sample.
+        target : int, str, Kind, sequence or nested sequence
+            -1: the predicted class. A class index or, where labels are known, name; or a kind of score, as an object or
+            a word (`cam_onnx.kinds`). A flat sequence has one per sample (length 1 or N); a nested one several of one
+            sample: N·T explanations, sample by sample.
         relu : bool, optional
             Drop what speaks against the class; None takes the method's default.
-        normalize : {"minmax", None}
-            None leaves raw values in `saliency_map`.
+        normalize : {"minmax", None}; None leaves raw values in `saliency_map`.
+        options : dict, optional
+            Of the method, by name; beside or over those of the Explainer.
+        fusion : {"mean", "product", "max"} of the maps of several layers.
         progress : callable, optional
-            Called as ``progress(done, total)``, in explanations, after every run of the network.
+            Called as ``progress(done, total)``, in explanations (and fractions of one), after every run of the network.
 
         Returns
         -------
@@ -213,32 +149,43 @@ class Explainer:
 
         Raises
         ------
-        InputError
-            A picture, tensor or target that does not fit.
-        UnknownName
-            A class name that no label has.
+        InputError, UnknownName
+            A picture, tensor, target, class name or option that does not fit.
+        ContractError
+            Another kind of target than a converted file was made for.
         RunFailed
             The engine could not: memory, a node that failed, the time limit.
         """
+        kind, chosen = targets.split(target, self.contract.labels)
+        if kind is not None and kind.to_dict() != self.contract.target:
+            if not self._read.plain:
+                reading.fits(self.contract, self._method, kind)
+            other = self._other(replace(self._asked, target=kind, method=self._method.name), kind)
+            return other.explain(
+                images, inputs=inputs, target=chosen, relu=relu, normalize=normalize, options=options, fusion=fusion,
+                progress=progress,
+            )  # fmt: skip
+        settled = self._method.settle({**self._options, **(options or {})})
         clock = dict(self._timings)
         started = time.perf_counter()
         samples = given(images, inputs, self.contract, self._running().inputs, self.limits)
         clock["preprocess"] = time.perf_counter() - started
 
         started = time.perf_counter()
-        wanted = resolve(target, samples.count, classes(self._running().outputs, self.contract), self.contract.labels)
+        count = targets.classes(self._running().outputs, self.contract)
+        wanted = targets.resolve(chosen, samples.count, count, self.contract.labels)
         owner = [i for i, group in enumerate(wanted) for _ in group]
-        if len(owner) == samples.count:
-            firsts = [group[0] for group in wanted]
-            evidence = batches.run(self._running(), self.contract, samples.feeds, firsts, progress)
-        else:
-            cut, trunk, head = self._halves()
-            evidence = batches.run_head(trunk, head, cut, samples.feeds, wanted, progress)
+        evidence = self._runs.evidence(samples, wanted, owner, None if self._method.calls else progress)
         clock["run"] = time.perf_counter() - started
 
         started = time.perf_counter()
-        drawn = maps.draw(evidence, samples, owner, self._method, relu, normalize)
+        how = maps.Drawing(
+            self._method, settled, self._runs.parts(), relu, normalize, fusion,
+            partial(self._guided, samples, evidence, owner), progress,
+        )  # fmt: skip
+        evidence, drawn = maps.draw(how, evidence, samples, owner)
         clock["map"] = time.perf_counter() - started
+        owner = owner[: len(evidence.target)]
         drawn["reasons"] = blank.with_places(
             drawn["reasons"], drawn["layers"], samples.feeds, samples.count, owner, evidence.target, self._probe
         )
@@ -246,7 +193,6 @@ class Explainer:
             logits=evidence.logits,
             target=evidence.target,
             score=evidence.score,
-            **drawn,
             pictures=[samples.pictures[i] for i in owner],
             names=[samples.names[i] for i in owner],
             method=self._method.name,
@@ -254,9 +200,13 @@ class Explainer:
             labels=self.contract.labels,
             provider=self.provider,
             timings=clock,
-            notes=[*self.notes, *([self._guess] if self._guess and inputs is None else []), *samples.notes],
+            notes=[
+                *self.notes, *filter(None, [self._guess if inputs is None else None]), *samples.notes,
+                *targets.saturated(self.contract, evidence.score), *drawn.pop("notes"),
+            ],
             normalized=normalize is not None,
-        )
+            **drawn,
+        )  # fmt: skip
 
     def verify(
         self,
@@ -288,21 +238,13 @@ class Explainer:
         from cam_onnx.verifying import Subject, prepare, verify
 
         samples = prepare(images, inputs, self.contract, self._running().inputs, self.limits)
-        wanted = resolve(target, len(samples), classes(self._running().outputs, self.contract), self.contract.labels)
-        subject = Subject(self._data, self._folder, self.contract, partial(self._open, exact=True))
+        count = targets.classes(self._running().outputs, self.contract)
+        wanted = targets.resolve(target, len(samples), count, self.contract.labels)
+        subject = Subject(self._read.data, self._read.folder, self.contract, partial(self._open, exact=True))
         return verify(subject, samples, wanted, exact, progress, self.notes)
-
-    def _halves(self) -> tuple[Head, Engine, Engine]:
-        with self._lock:
-            if self._cut is None:
-                from cam_onnx.graph.head import cut_head
-
-                cut = cut_head(self._data, self._folder, self.contract)
-                self._cut = cut, self._open(cut.trunk.SerializeToString()), self._open(cut.head.SerializeToString())
-            return self._cut
 
     def _probe(self) -> tuple[Probe, Engine]:
         from cam_onnx.graph.lost import probe
 
-        found = probe(self._data, self._folder, self.contract)
+        found = probe(self._read.data, self._read.folder, self.contract)
         return found, self._open(found.model.SerializeToString())

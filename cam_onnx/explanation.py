@@ -23,14 +23,14 @@ class LayerExplanation:
 
     Attributes
     ----------
-    activations, gradients : array (N, K, *S)
+    activations, gradients : array (N, K, *S); no gradients (None) in a file for a method without
     weights : array that broadcasts to (N, K, *S), or None where the method makes the map itself
     saliency : array (N, *S)
         float32, signed, before ReLU, at the layer's resolution.
     """
 
     activations: Array
-    gradients: Array
+    gradients: Array | None
     weights: Array | None
     saliency: Array
 
@@ -71,6 +71,8 @@ class Explanation:
         What the user should know, a line each: a guessed preprocessing, what was changed in a picture.
     normalized : bool
         Whether `saliency_map` is within [0, 1] (or [-1, 1]); False: raw values.
+    interrupted : bool
+        Ctrl-C came: later samples are missing, and the last one's map is of fewer runs.
     """
 
     logits: Array
@@ -88,6 +90,7 @@ class Explanation:
     timings: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     normalized: bool = True
+    interrupted: bool = False
 
     @property
     def layer(self) -> str:
@@ -100,8 +103,8 @@ class Explanation:
         return self.layers[self.layer].activations
 
     @property
-    def gradients(self) -> Array:
-        """The score's derivative with respect to them, (N, K, *S)."""
+    def gradients(self) -> Array | None:
+        """The score's derivative with respect to them, (N, K, *S); None where the method needs none."""
         return self.layers[self.layer].gradients
 
     @property
@@ -125,7 +128,7 @@ class Explanation:
         parts = {
             name: LayerExplanation(
                 part.activations[at],
-                part.gradients[at],
+                None if part.gradients is None else part.gradients[at],
                 None if part.weights is None else part.weights[at],
                 part.saliency[at],
             )
@@ -173,13 +176,13 @@ class Explanation:
             for i, row in enumerate(order)
         ]
 
-    def heatmap(self, colormap: str = "jet") -> Any:
+    def heatmap(self, colormap: str | None = None) -> Any:
         """Return the colour-mapped saliency map, RGB u8 (H, W, 3): an array for one sample, else a list."""
         from cam_onnx.render.colormap import colorize
 
-        return self._each(lambda i: colorize(self.drawn(i), colormap))
+        return self._each(lambda i: colorize(self.drawn(i), self.colours(colormap)))
 
-    def overlay(self, alpha: float = 0.5, colormap: str = "jet", regions: bool | float = False) -> Any:
+    def overlay(self, alpha: float = 0.5, colormap: str | None = None, regions: bool | float = False) -> Any:
         """Return the heatmap blended onto the picture, RGB u8 (H, W, 3): an array for one sample, else a list.
 
         Where the map is 0 the picture keeps its pixels; where it is 1 the heatmap has the share `alpha`. With
@@ -196,7 +199,7 @@ class Explanation:
             picture = self.pictures[i]
             if picture is None:
                 raise InputError("there is no picture to lay the map over: tensors were explained; use heatmap()")
-            blend = overlay(picture, self.drawn(i), alpha=alpha, colormap=colormap)
+            blend = overlay(picture, self.drawn(i), alpha=alpha, colormap=self.colours(colormap))
             if regions is False:
                 return blend
             from cam_onnx.render.regions import THRESHOLD, draw_regions
@@ -222,7 +225,7 @@ class Explanation:
 
         return self._each(lambda i: regions(self.drawn(i), threshold))
 
-    def figure(self, *, alpha: float = 0.5, colormap: str = "jet", regions: bool | float = False) -> Any:
+    def figure(self, *, alpha: float = 0.5, colormap: str | None = None, regions: bool | float = False) -> Any:
         """Return a matplotlib Figure: picture, heatmap and overlay side by side, with a colour bar; a row a sample.
 
         It belongs to nobody but the caller (no pyplot): ``e.figure().savefig("cat.pdf")``.
@@ -238,7 +241,7 @@ class Explanation:
         from cam_onnx.showing import figure_rows
 
         require()
-        return figure(figure_rows(self, alpha, colormap, regions), colormap)
+        return figure(figure_rows(self, alpha, self.colours(colormap), regions), self.colours(colormap))
 
     def _repr_png_(self) -> bytes | None:
         from cam_onnx.showing import png
@@ -251,13 +254,9 @@ class Explanation:
         return html_table(self)
 
     def save(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        alpha: float = 0.5,
-        colormap: str = "jet",
+        self, folder: str | os.PathLike[str], *, alpha: float = 0.5, colormap: str | None = None,
         regions: bool | float = False,
-    ) -> list[str]:
+    ) -> list[str]:  # fmt: skip
         """Write four files per sample into `folder`, which is made if its parent exists.
 
         ``<name>.overlay.png`` (if there is a picture), ``<name>.heatmap.png``, ``<name>.saliency.npy`` (the first
@@ -276,7 +275,7 @@ class Explanation:
         """
         from cam_onnx.saving import save
 
-        return save(self, folder, alpha, colormap, regions)
+        return save(self, folder, alpha, self.colours(colormap), regions)
 
     def to_dict(self, regions: bool | float = False) -> dict[str, Any]:
         """Return what can be said in JSON of one sample (the first); `regions` as for `overlay`."""
@@ -287,6 +286,12 @@ class Explanation:
     def _each(self, draw: Any) -> Any:
         drawn = [draw(i) for i in range(len(self))]
         return drawn[0] if len(self) == 1 else drawn
+
+    def colours(self, colormap: str | None = None) -> str:
+        """Return the colour map to draw with: None takes jet, and for signed maps one whose middle is white."""
+        from cam_onnx.render.colormap import DIVERGING
+
+        return colormap or (DIVERGING if any(np.min(m, initial=0) < 0 for m in self.saliency_map) else "jet")
 
     def drawn(self, i: int) -> Array:
         """Return the map within [-1, 1]: raw values (normalize=None) are divided by the largest."""

@@ -2,47 +2,136 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from cam_onnx.calls import Calls, Parts
+from cam_onnx.contract import Layer
+from cam_onnx.engine.batches import pick
 from cam_onnx.engine.evidence import Evidence, LayerEvidence
 from cam_onnx.engine.samples import Samples
-from cam_onnx.errors import InputError
 from cam_onnx.explanation import Array, LayerExplanation
 from cam_onnx.methods.normalize import fuse, saliency_map
-from cam_onnx.methods.saliency import saliency, weights
+from cam_onnx.methods.saliency import Result, apply
 from cam_onnx.methods.table import Method
 
-__all__ = ["draw"]
+__all__ = ["Drawing", "draw"]
 
 
-def draw(
-    evidence: Evidence, samples: Samples, owner: list[int], method: Method, relu: bool | None, normalize: str | None
-) -> dict[str, Any]:
-    """Return `layers`, `saliency_map` and `reasons` of an `Explanation`; entry i is about sample ``owner[i]``."""
-    drop = method.relu if relu is None else relu
+@dataclass(frozen=True)
+class Drawing:
+    """How maps are made: a method with its options, and what becomes of its result.
+
+    `guided` returns dy/dx by guided backpropagation, (N, C, *S), for methods that need it.
+    """
+
+    method: Method
+    options: Mapping[str, Any]
+    parts: Parts
+    relu: bool | None = None
+    normalize: str | None = "minmax"
+    fusion: str = "mean"
+    guided: Callable[[], Array] | None = None
+    progress: Callable[[float, int], None] | None = None
+
+
+def draw(how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]) -> tuple[Evidence, dict[str, Any]]:
+    """Return the evidence (of fewer samples, where Ctrl-C came), and `layers`, `saliency_map`, `reasons`, `notes` and
+    `interrupted` of an `Explanation`, entry i of which is about sample ``owner[i]``.
+    """
+    results, notes, stopped = _results(how, evidence, samples, owner)
+    if len(results) < len(evidence.layers):
+        raise KeyboardInterrupt  # before any map was whole
+    count = min(len(result.saliency) for result in results.values())
+    evidence, owner = pick(evidence, range(count)), owner[:count]
+    drop = how.method.relu if how.relu is None else how.relu
     sizes: Any = [samples.sizes[i] for i in owner]
     sizes = sizes[0] if len(set(sizes)) == 1 else sizes
     spread = [samples.boxes[i] for i in owner]
     layers, maps, reasons = {}, [], []
     for name, part in evidence.layers.items():
-        raw = saliency(part.activations, part.gradients, method.name)
-        drawn, why = saliency_map(raw, relu=drop, size=sizes, box=spread, normalize=normalize)
-        layers[name] = LayerExplanation(part.activations, part.gradients, _weights(part, method.name), raw)
+        raw = results[name].saliency[:count]
+        drawn, why = saliency_map(raw, relu=drop, size=sizes, box=spread, normalize=how.normalize)
+        layers[name] = LayerExplanation(part.activations, part.gradients, results[name].weights, raw)
         maps.append(drawn)
         reasons.append(why)
-    return {
+    return evidence, {
         "layers": layers,
-        "saliency_map": maps[0] if len(maps) == 1 else _fused(maps),
+        "saliency_map": maps[0] if len(maps) == 1 else _fused(maps, how.fusion),
         "reasons": [None if None in column else column[0] for column in zip(*reasons, strict=True)],
+        "notes": notes,
+        "interrupted": stopped,
     }
 
 
-def _weights(part: LayerEvidence, method: str) -> Array | None:
-    try:
-        return weights(part.activations, part.gradients, method)
-    except InputError:
-        return None  # the method makes the map itself
+def _results(
+    how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]
+) -> tuple[dict[str, Result], list[str], bool]:
+    notes: list[str] = []
+    if not how.method.calls:
+        guided = how.guided() if "guided" in how.method.needs and how.guided is not None else None
+        found = {name: apply(how.method, **_arrays(how.method, part), guided=guided, **how.options)
+                 for name, part in evidence.layers.items()}  # fmt: skip
+        return found, list(dict.fromkeys(note for result in found.values() for note in result.notes)), False
+    rows: dict[str, list[Result]] = {layer.name: [] for layer in how.parts.contract.layers}
+    total = len(owner) * len(rows)
+    for i, sample in enumerate(owner):
+        feeds = {
+            k: v[sample : sample + 1] if v.ndim and len(v) == samples.count else v for k, v in samples.feeds.items()
+        }
+        for j, layer in enumerate(how.parts.contract.layers):
+            part = evidence.layers[layer.name].rows(slice(i, i + 1))
+            tell = None if how.progress is None else _scaled(how.progress, i * len(rows) + j, len(rows), len(owner))
+            calls = Calls(
+                how.parts, feeds, layer, int(evidence.target[i]), how.method.anytime, tell, _drops(layer, part)
+            )
+            needs = _arrays(how.method, part)
+            if "image" in how.method.needs and "image" not in needs:
+                needs["image"] = calls.image
+            needs |= {need: calls.of(need) for need in how.method.calls}
+            result = apply(how.method, **needs, **how.options)
+            rows[layer.name].append(result)
+            who = f"{samples.names[sample]}: " if total > 1 else ""
+            notes += [f"{who}{note}" for note in (*result.notes, calls.stopped) if note]
+            if calls.stopped:
+                return {name: _joined(found) for name, found in rows.items() if found}, notes, True
+    return {name: _joined(found) for name, found in rows.items()}, notes, False
 
 
-def _fused(maps: list[Any]) -> Any:
-    return [fuse(column) for column in zip(*maps, strict=True)] if isinstance(maps[0], list) else fuse(maps)
+def _arrays(method: Method, part: LayerEvidence) -> dict[str, Any]:
+    if method.at == "layer":
+        return {"activations": part.activations, "gradients": part.gradients}
+    given = {"image": part.activations, "image_gradients": part.gradients}
+    return {need: value for need, value in given.items() if need in method.needs}
+
+
+def _drops(layer: Layer, part: LayerEvidence) -> Array | None:
+    """Return y - y with A_k = 0 for every channel, where the head is pooling and one linear layer."""
+    if layer.head == "other" or part.gradients is None:
+        return None
+    products = part.gradients[0] * part.activations[0]
+    found: Array = products.sum(axis=tuple(range(1, products.ndim)), dtype=np.float64)
+    return found
+
+
+def _scaled(
+    progress: Callable[[float, int], None], before: int, layers: int, samples: int
+) -> Callable[[int, int], None]:
+    return lambda done, count: progress((before + done / max(count, 1)) / layers, samples)
+
+
+def _joined(results: list[Result]) -> Result:
+    weights = [result.weights for result in results if result.weights is not None]
+    return Result(
+        np.concatenate([result.saliency for result in results]),
+        np.concatenate(weights) if len(weights) == len(results) else None,
+        (),
+    )
+
+
+def _fused(maps: list[Any], how: str) -> Any:
+    several = isinstance(maps[0], list)
+    return [fuse(column, how) for column in zip(*maps, strict=True)] if several else fuse(maps, how)

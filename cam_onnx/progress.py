@@ -32,7 +32,8 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int | None = None) -> None:
-        self.what, self.total, self.done = what, total, 0
+        self.what, self.total = what, total
+        self.done: float = 0
         self._ended = threading.Event()
         self._drawing = threading.Lock()
         self._bar: Any = None
@@ -52,11 +53,11 @@ class Progress:
             self._thread.join()
         self._hide()
 
-    def at(self, done: int) -> None:
+    def at(self, done: float) -> None:
         """Say how many steps are done."""
         self.done = done
 
-    def after(self, before: int) -> Callable[[int, int], None]:
+    def after(self, before: int) -> Callable[[float, int], None]:
         """Return a callback (done, total) for a part of the work that begins `before` steps in."""
         return lambda done, total: self.at(before + done)
 
@@ -91,7 +92,7 @@ class Progress:
 
     def _show_lines(self) -> None:
         while not self._ended.wait(LINE_EVERY):
-            count = f": {self.done} of {self.total}" if self.total else ""
+            count = f": {self.done:.3g} of {self.total}" if self.total else ""
             seconds = time.monotonic() - self._started
             with self._drawing:
                 print(f"{self.what}{count}, {printing.duration(seconds)}", file=sys.stderr, flush=True)

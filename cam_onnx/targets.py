@@ -1,4 +1,6 @@
-"""What a caller names as the target, as class indices: -1, an index, a class name, one or several per sample."""
+"""What a caller names as the target: a kind of score, and class indices in it: -1, an index, a class name, one or
+several per sample.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,48 @@ import numpy as np
 from cam_onnx.contract import Contract
 from cam_onnx.engine import Tensor
 from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
+from cam_onnx.kinds import Kind
+from cam_onnx.words import from_word
 
-__all__ = ["classes", "resolve"]
+__all__ = ["OF_VALUES", "classes", "resolve", "saturated", "split"]
+
+
+OF_VALUES = ("value", "unit", "similarity", "mask", "pixel", "box", "position", "expression")
+"""Kinds whose score is an entry of values that the file computes; those of the others are made of the class's logit."""
+
+NEAR_ONE = 0.99
+
+
+def saturated(contract: Contract, score: Any) -> list[str]:
+    """Say where a probability is so near to 1 (or 0) that its derivative vanishes."""
+    if contract.target.get("kind") != "probability":
+        return []
+    return [
+        f"the probability is {p:.4g}: its derivative nearly vanishes, and the map may be rounding: explain the logit"
+        for p in map(float, score)
+        if not 1 - NEAR_ONE < p < NEAR_ONE
+    ]
+
+
+def split(target: Any, labels: Sequence[str] | None) -> tuple[Kind | None, Any]:
+    """Return the kind of a target (None: that of the file) and the class or classes in it.
+
+    A class's name wins over a kind's word. A list may hold several of one kind.
+
+    Raises
+    ------
+    InputError
+        Different kinds in one call; a word with an argument that does not fit.
+    """
+    if isinstance(target, (list, tuple)):
+        parts = [split(entry, labels) for entry in target]
+        found = {None if kind is None else str(kind.to_dict()) for kind, _ in parts}
+        if len(found) > 1:
+            raise InputError("target: several kinds in one call; explain them one after the other")
+        return (parts[0][0] if parts else None), [of for _, of in parts]
+    if isinstance(target, str) and not (labels is not None and target.strip().casefold() in map(str.casefold, labels)):
+        target = from_word(target) or target
+    return (target, target.of) if isinstance(target, Kind) else (None, target)
 
 
 def resolve(target: Any, samples: int, classes: int | None, labels: Sequence[str] | None) -> list[list[int]]:

@@ -360,14 +360,12 @@ def looked(**options: Any) -> Call:
     return lambda: explain(model="done.onnx").overlay(**options)
 
 
-def mark(name: str) -> Any:
-    """Return a kind of target that is to come."""
-    return getattr(cam_onnx, name)
+def saved(array: np.ndarray[Any, Any]) -> Callable[[], object]:
+    """Return a maker of mask.npy."""
+    return lambda: np.save("mask.npy", array)
 
 
 INERT = "<img src=x onerror=alert(1)>"
-BOXES = "targets that are boxes come with detectors"
-MASKS = "targets that are masks come with segmentation"
 FEW = make.put("labels.txt", b"\xef\xbb\xbfant\r\nbee\r\nant\r\n")
 EVIL = make.put("labels.txt", f"{INERT}\n=cmd()\n{ESCAPE}red\nd\ne\n".encode())
 
@@ -403,10 +401,29 @@ ROWS_C = [
       ),
     C("C74a", "alpha 2", "--alpha 2", InputError, 2, "alpha is 2", looked(alpha=2)),
     C("C74b", "alpha nan", "--alpha nan", InputError, 2, "alpha is nan", looked(alpha=float("nan"))),
-    C("C75", "a box outside, empty, reversed", "", InputError, 2, "box", lambda: opened(target=mark("Box")(9, 9, 5, 5))(),
-      alone="there is no option yet", pending=BOXES),
-    C("C76", "a mask that is all false or of a wrong size", "", InputError, 2, "mask",
-      lambda: opened(target=mark("Mask")(np.zeros((5, 5), bool)))(), alone="there is no option yet", pending=MASKS),
+    C("C75a", "a box that is reversed", "--target box:9,9,5,5", InputError, 2, "box (9.0, 9.0, 5.0, 5.0) is empty or reversed",
+      lambda: opened(target=cam_onnx.Box(9.0, 9.0, 5.0, 5.0))()),
+    C("C75b", "a box that is empty", "--target box:5,5,5,9", InputError, 2, "box (5.0, 5.0, 5.0, 9.0) is empty",
+      lambda: opened(target=cam_onnx.Box(5.0, 5.0, 5.0, 9.0))()),
+    C("C75c", "a box outside", "--target=box:-9,-9,-5,-5", InputError, 2, "lies outside the picture",
+      lambda: opened(target=cam_onnx.Box(-9.0, -9.0, -5.0, -5.0))()),
+    C("C75d", "a box for a network without places", "", ScoreNotFound, 2, "no output has a place for every value",
+      lambda: explain(model="model.onnx", target=cam_onnx.Box(1, 1, 5, 5)), argv="explain model.onnx cat.png --target box:1,1,5,5"),
+    C("C76a", "a mask that is all false", "--target mask:mask.npy", InputError, 2, "mask: none of its 25 entries is true",
+      lambda: opened(target=cam_onnx.Mask(mask=np.zeros((5, 5), bool)))(), make=saved(np.zeros((5, 5), bool))),
+    C("C76b", "a mask of a wrong kind", "--target mask:mask.npy", InputError, 2, "mask: expected a bool array (H, W), got float32",
+      lambda: opened(target=cam_onnx.Mask(mask=np.ones((5, 5), np.float32)))(), make=saved(np.ones((5, 5), np.float32))),
+    C("C76c", "a target that a converted file was not made for", "--target probability", ContractError, 2,
+      "converted for targets of kind class, not probability", opened(target="probability")),
+    C("C76d", "an expression of what is not there", "", InputError, 2, "no value 'logit'; did you mean 'logits'?",
+      lambda: explain(model="model.onnx", target="logit[:,1]"), argv="explain model.onnx cat.png --target logit[:,1]"),
+    C("C76e", "an unknown option of a method", "--method random-cam --option sed=1", InputError, 2,
+      "random-cam has no option 'sed'; did you mean 'seed'", lambda: explain(model="done.onnx", method="random-cam", options={"sed": 1})),
+    C("C76f", "an option of a wrong type", "--method random-cam --option seed=x", InputError, 2, "expected a whole number",
+      lambda: explain(model="done.onnx", method="random-cam", options={"seed": "x"})),
+    C("C76g", "a method of the picture, for a file of a layer", "--method rise", ContractError, 2,
+      "rise explains the picture, and the file was converted for layer 'features'",
+      lambda: explain(model="done.onnx", method="rise")),
     C("C77", "fewer labels than classes, BOM, CRLF, twice the same", "--labels labels.txt --target 4", None, 0,
       "explained: class 4", few_labels, make=FEW),
     C("C78a", "a label that is HTML", "--labels labels.txt --target 0", None, 0, "<img", inert_report, make=EVIL, lines=1),

@@ -75,11 +75,39 @@ def formulas() -> str:
     return "\n".join(rows)
 
 
+def options() -> str:
+    """Return one row a method that has options."""
+    from cam_onnx.methods import METHODS
+
+    rows = ["| method | options and their defaults |", "|---|---|"]
+    for method in METHODS.values():
+        if method.options:
+            listed = ", ".join(f"`{name}={default!r}`" for name, default in method.options.items())
+            rows.append(f"| `{method.name}` | {listed} |")
+    return "\n".join(rows)
+
+
+def targets() -> str:
+    """Return one row a kind of target."""
+    from cam_onnx.words import WORDS
+
+    return "\n".join(
+        ["| word | what is explained |", "|---|---|", *(f"| `{w}` | {text} |" for w, text in WORDS.items())]
+    )
+
+
 def tables() -> dict[str, Callable[[], str]]:
     """Return what fills the places for tables; imported here, so that a child process starts quickly."""
     from tools import floors, readme
 
-    return {**readme.TABLES, "formulas": formulas, "presets": presets, "floors": floors.table}
+    return {
+        **readme.TABLES,
+        "formulas": formulas,
+        "options": options,
+        "targets": targets,
+        "presets": presets,
+        "floors": floors.table,
+    }
 
 
 def pages() -> list[Path]:

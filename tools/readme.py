@@ -15,10 +15,12 @@ README = Path(__file__).parent.parent / "README.md"
 
 def methods() -> str:
     """Return one row a method."""
-    rows = ["| name | needs | relu | paper |", "|---|---|---|---|"]
+    rows = ["| name | needs | it runs | relu | paper |", "|---|---|---|---|---|"]
     for entry in METHODS.values():
         needs = ", ".join(entry.needs) + (" (behind pooling + linear)" if entry.requires_pooled_head else "")
-        rows.append(f"| `{entry.name}` | {needs} | {'yes' if entry.relu else 'no'} | {entry.paper} |")
+        relu = "yes" if entry.relu else "no"
+        cost = entry.cost.replace("|", "\\|")
+        rows.append(f"| `{entry.name}` | {needs} | {cost} | {relu} | {entry.paper} |")
     return "\n".join(rows)
 
 

@@ -93,7 +93,11 @@ def join(parts: Sequence[Evidence]) -> Evidence:
     layers = {
         name: LayerEvidence(
             np.concatenate([part.layers[name].activations for part in parts]),
-            np.concatenate([part.layers[name].gradients for part in parts]),
+            None
+            if parts[0].layers[name].gradients is None
+            else np.concatenate(
+                [gradients for part in parts if (gradients := part.layers[name].gradients) is not None]
+            ),
         )
         for name in parts[0].layers
     }
@@ -115,7 +119,7 @@ def pick(evidence: Evidence, samples: Sequence[int]) -> Evidence:
         logits=evidence.logits[rows],
         target=evidence.target[rows],
         score=evidence.score[rows],
-        layers={n: LayerEvidence(v.activations[rows], v.gradients[rows]) for n, v in evidence.layers.items()},
+        layers={name: layer.rows(rows) for name, layer in evidence.layers.items()},
     )
 
 

@@ -21,10 +21,17 @@ __all__ = ["Evidence", "LayerEvidence", "gather"]
 
 @dataclass(frozen=True)
 class LayerEvidence:
-    """One layer's activations and the score's gradients with respect to them, both (N, K, *S)."""
+    """One layer's activations and the score's gradients with respect to them, both (N, K, *S).
+
+    `gradients` is None where the file was made for a method without.
+    """
 
     activations: Array
-    gradients: Array
+    gradients: Array | None
+
+    def rows(self, at: Any) -> LayerEvidence:
+        """Return some of the samples: a slice, or a list of indices."""
+        return LayerEvidence(self.activations[at], None if self.gradients is None else self.gradients[at])
 
 
 @dataclass(frozen=True)
@@ -85,11 +92,12 @@ def gather(engine: Engine, contract: Contract, feeds: Mapping[str, Any], target:
     layers = {}
     for layer in contract.layers:
         order = layer.axes.order()
-        values = [found[layer.activations], found[layer.gradients]]
+        values = [found[name] for name in (layer.activations, layer.gradients) if name]
         for value in values:
             if sorted(order) != list(range(value.ndim)):
                 raise _mismatch(layer.name, value.shape, f"axes {order}")
-        layers[layer.name] = LayerEvidence(*(_floating(value.transpose(order)) for value in values))
+        turned = [_floating(value.transpose(order)) for value in values]
+        layers[layer.name] = LayerEvidence(turned[0], turned[1] if layer.gradients else None)
     return Evidence(
         logits=_floating(logits),
         target=np.ascontiguousarray(found[contract.roles["class"]].reshape(-1), dtype=np.int64),

@@ -45,6 +45,11 @@ class Samples:
     sizes: list[tuple[int, ...] | None]
     notes: list[str] = field(default_factory=list)
 
+    def rows(self, owner: Sequence[int]) -> dict[str, Array]:
+        """Return feeds with sample ``owner[i]`` in row i."""
+        at = list(owner)
+        return {name: v[at] if v.ndim and len(v) == self.count else v for name, v in self.feeds.items()}
+
 
 def given(
     images: Any, inputs: Mapping[str, Any] | None, contract: Contract, tensors: Sequence[Tensor], limits: Limits

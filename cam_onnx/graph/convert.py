@@ -6,25 +6,31 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import onnx
+import onnx_ir as ir
 
 import cam_onnx
 from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.contract import KEY, Contract, Preprocess
-from cam_onnx.errors import ContractError, InputError
+from cam_onnx.errors import ContractError, Disconnected, InputError, LayerNotFound, UnsupportedOperators, shown
 from cam_onnx.external import External
 from cam_onnx.graph.blocked import refuse_blocked
-from cam_onnx.graph.locate import find_layers, find_score, picture_input
+from cam_onnx.graph.fusion import cut_fusions
+from cam_onnx.graph.locate import find_layers, picture_input
 from cam_onnx.graph.original import original, outline
 from cam_onnx.graph.rewrite import rewrite
 from cam_onnx.graph.save import save
+from cam_onnx.graph.seeds import base, extend
+from cam_onnx.graph.tables import table as bent
 from cam_onnx.limits import DEFAULTS, Limits
-from cam_onnx.methods.table import find
+from cam_onnx.methods.table import Method, find, without_gradient
 from cam_onnx.options import read_labels, read_preprocess
+from cam_onnx.words import read_kind
 
 if TYPE_CHECKING:
     PathLike = str | os.PathLike[str]
@@ -82,10 +88,12 @@ def convert(
     layers: Sequence[str] | str | None = None,
     score: str | None = None,
     method: str = "grad-cam",
+    target: Any = None,
     preprocess: Preprocess | PathLike | None = None,
     labels: Iterable[str] | PathLike | None = None,
     target_input: str = "optional",
     reconvert: bool = False,
+    fallback: bool = False,
     limits: Limits = DEFAULTS,
     table: Table = RULES,
 ) -> Converted:
@@ -97,12 +105,14 @@ def convert(
         Not changed.
     layers : sequence of str, str or None
         Target layers: names of values (of nodes: their first output). None: the last value with spatial extent
-        before the global pooling or flatten.
+        before the global pooling or flatten; of methods that attribute to the picture, the picture.
     score : str or None
         The value that is explained, (N, C) or flattened to it. None: the first classification output, taken before
         its final Softmax, Sigmoid, LogSoftmax or ArgMax.
     method : str
-        A registered method's name, for the contract.
+        A registered method's name. It decides what the file has to compute: a gradient or none, by which rules.
+    target : Kind or str, optional
+        What kind of score is explained (`cam_onnx.kinds`); None: the logit of a class, which is an input of the file.
     preprocess : Preprocess, name of a preset, path or None
         For the contract: how a picture becomes the input.
     labels : sequence of str, path or None
@@ -114,10 +124,12 @@ def convert(
     reconvert : bool
         Take a converted file too, and start from the original in it; preprocessing and labels that are not given
         are those of its contract.
+    fallback : bool
+        Where a gradient is refused, take the first method that needs none, and note it.
     limits : Limits
         Of these, `max_model_bytes` and `max_nodes`.
     table : Table
-        Gradient rules: the standard ones by default, see `cam_onnx.autodiff`.
+        Gradient rules: the standard ones by default, see `cam_onnx.autodiff`; some methods have their own.
 
     Returns
     -------
@@ -137,6 +149,7 @@ def convert(
     if target_input not in TARGET_INPUTS:
         raise InputError(f"target_input is {target_input!r}, expected one of {', '.join(TARGET_INPUTS)}")
     chosen = find(method)
+    kind = read_kind(target if target is not None else chosen.target or None)
     settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
     loaded = load(model, limits)
     refuse_blocked(loaded)
@@ -153,12 +166,38 @@ def convert(
         source_sha256 = old.source_sha256
         settings = {name: getattr(old, name) if given is None else given for name, given in settings.items()}
 
-    def build(prepared: Model) -> tuple[Model, onnx.ModelProto, Contract]:
-        found = find_score(prepared, score)
-        return prepared, *rewrite(prepared, found, find_layers(prepared, layers, found), target_input, table)
+    def build(prepared: Model, method: Method = chosen) -> Built:
+        picture = picture_input(prepared)
+        found = base(prepared, kind, score)
+        places = find_layers(prepared, _asked(method, layers, picture), found)
+        seeded = extend(prepared, found, kind, target_input)
+        options: dict[str, Any] = {"chosen": seeded.chosen, "table": bent(method.table) if method.table else table}
+        try:
+            gradients = method.needs_gradient or method.at != "input"
+            made = rewrite(seeded.model, seeded.values, places, target_input, gradients=gradients, **options)
+        except (Disconnected, UnsupportedOperators):
+            if method.needs_gradient:
+                raise
+            made = rewrite(seeded.model, seeded.values, places, target_input, gradients=False, **options)
+        return Built(prepared, picture, *made, cut_fusions([prepared.values[name] for name in seeded.read]))
 
-    prepared, proto, contract = at_lowest_opset(loaded, build)
-    picture = picture_input(prepared)
+    notes = []
+    try:
+        built = at_lowest_opset(loaded, build)
+    except UnsupportedOperators as error:
+        others = [name for name in without_gradient() if find(name).at == "layer" or layers is None]
+        if not fallback:
+            raise UnsupportedOperators(
+                f"{error}\nWithout a gradient these methods work: {', '.join(others)} (method=, --method; fallback=, "
+                "--fallback: the first)",
+                error.missing,
+            ) from error
+        instead = find(others[0])
+        built = at_lowest_opset(loaded, partial(build, method=instead))
+        first = next(iter(error.missing), "an operator")
+        notes.append(f"{chosen.name} is refused ({first} has no gradient rule): {instead.name} is taken instead")
+        chosen = instead
+    prepared, picture, proto, contract = built.prepared, built.picture, built.proto, built.contract
     if picture is not None and picture.name:
         contract.roles["image"] = picture.name
     contract = contract.with_(
@@ -166,12 +205,36 @@ def convert(
         tool=f"cam_onnx {cam_onnx.__version__}",
         source_sha256=source_sha256,
         original=outline(prepared.proto),
+        target={"kind": "class"} if kind is None else kind.to_dict(),
+        table=chosen.table,
+        cuts_fusion=tuple(sorted({*contract.cuts_fusion, *built.cuts})),
         **settings,
     )
     for layer in contract.layers:
         chosen.check(layer.head, layer.name)
     proto.metadata_props.add(key=KEY, value=contract.to_json())
-    return Converted(proto, contract, loaded.external, _notes(prepared, contract))
+    return Converted(proto, contract, loaded.external, [*_notes(prepared, contract), *notes])
+
+
+class Built(NamedTuple):
+    """What one attempt at an opset gives."""
+
+    prepared: Model
+    picture: ir.Value | None
+    proto: onnx.ModelProto
+    contract: Contract
+    cuts: tuple[str, ...]
+
+
+def _asked(method: Method, layers: Sequence[str] | str | None, picture: ir.Value | None) -> Sequence[str] | str | None:
+    """Return the layers to look for: the picture, where the method attributes to it."""
+    if method.at != "input":
+        return layers
+    if picture is None or not picture.name:
+        raise LayerNotFound(f"{method.name} explains the picture, and no input of the model looks like one")
+    if layers is not None and [picture.name] != ([layers] if isinstance(layers, str) else list(layers)):
+        raise InputError(f"{method.name} explains the input {shown(picture.name)!r} itself: name no other layer")
+    return [picture.name]
 
 
 def _notes(model: Model, contract: Contract) -> list[str]:

@@ -24,7 +24,17 @@ from cam_onnx.errors import LayerNotFound
 from cam_onnx.graph.locate import Place, Score, fed
 from cam_onnx.graph.rewrite import rewrite
 
-__all__ = ["Halves", "Head", "cut_head", "cut_score"]
+__all__ = [
+    "Halves",
+    "Head",
+    "ancestors",
+    "between",
+    "constant_nodes",
+    "cut_head",
+    "cut_score",
+    "extract",
+    "is_constant",
+]
 
 
 @dataclass(frozen=True)
@@ -105,17 +115,17 @@ def _halves(
     layers = [model.values[real.get(name, name)] for name in names]
     score = model.values[contract.score]
     nodes = list(model.graph)
-    inside = _between(nodes, layers, score)
+    inside = between(nodes, layers, score)
     given = {y for node in inside for y in node.outputs}
-    constants = _constant_nodes(nodes)
+    constants = constant_nodes(nodes)
     crossing: list[ir.Value] = [layer for layer in layers if layer not in given]
     for node in inside:
         for x in reads(node):
-            if x not in given and x not in crossing and not _is_constant(x, constants):
+            if x not in given and x not in crossing and not is_constant(x, constants):
                 crossing.append(x)
-    head = _extract(model, inside, crossing, [score], constants)
+    head = extract(model, inside, crossing, [score], constants)
     given_by_caller = [value for value in fed(model) if value.name != contract.roles["target"]]
-    trunk = _extract(model, _ancestors(nodes, crossing), given_by_caller, crossing, constants)
+    trunk = extract(model, ancestors(nodes, crossing), given_by_caller, crossing, constants)
     return trunk, head, crossing, real
 
 
@@ -167,17 +177,17 @@ def _with_real_layers(model: Model, names: Sequence[str]) -> tuple[Model, dict[s
     return Model(proto, model.folder, model.name, raised=model.raised, external=model.external), real
 
 
-def _between(nodes: Sequence[ir.Node], layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
+def between(nodes: Sequence[ir.Node], layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
     """Nodes that depend on a layer and that the score depends on."""
     behind, reached = set(layers), []
     for node in nodes:
         if any(x in behind for x in reads(node)):
             reached.append(node)
             behind.update(node.outputs)
-    return _ancestors(reached, [score])
+    return ancestors(reached, [score])
 
 
-def _ancestors(nodes: Sequence[ir.Node], values: Iterable[ir.Value]) -> list[ir.Node]:
+def ancestors(nodes: Sequence[ir.Node], values: Iterable[ir.Value]) -> list[ir.Node]:
     wanted, found = set(values), []
     for node in reversed(nodes):
         if any(y in wanted for y in node.outputs):
@@ -186,20 +196,20 @@ def _ancestors(nodes: Sequence[ir.Node], values: Iterable[ir.Value]) -> list[ir.
     return found[::-1]
 
 
-def _constant_nodes(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Node]:
+def constant_nodes(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Node]:
     """Values that depend on no input, and the node that gives each."""
     found: dict[ir.Value, ir.Node] = {}
     for node in nodes:
-        if not node.op_type.startswith("Random") and all(_is_constant(x, found) for x in reads(node)):
+        if not node.op_type.startswith("Random") and all(is_constant(x, found) for x in reads(node)):
             found.update((y, node) for y in node.outputs)
     return found
 
 
-def _is_constant(value: ir.Value, constants: dict[ir.Value, ir.Node]) -> bool:
+def is_constant(value: ir.Value, constants: dict[ir.Value, ir.Node]) -> bool:
     return value in constants or value.is_initializer()
 
 
-def _extract(
+def extract(
     model: Model,
     nodes: Sequence[ir.Node],
     inputs: Sequence[ir.Value],

@@ -20,7 +20,7 @@ from cam_onnx.contract import Axes
 from cam_onnx.errors import InputError, LayerNotFound, ScoreNotFound, did_you_mean, shown
 from cam_onnx.graph.roles import Roles, axes_of, follow, has_extent
 
-__all__ = ["Place", "Score", "candidates", "fed", "find_layers", "find_score", "picture_input"]
+__all__ = ["Place", "Score", "candidates", "fed", "find_dense", "find_layers", "find_score", "picture_input"]
 
 _FINAL = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": ""}
 _FINAL |= {"QLinearSoftmax": "softmax", "QLinearSigmoid": "sigmoid"}
@@ -102,6 +102,28 @@ def find_score(model: Model, name: str | None) -> Score:
     raise ScoreNotFound(
         f"{model.name}: no output looks like class scores (a floating-point (N, C)); its outputs: {listed}. "
         "Name the value to explain (score=, --score)"
+    )
+
+
+def find_dense(model: Model, name: str | None) -> Score:
+    """Return the score of targets with a place: a segmentation's or a detection head's output, or a sequence's.
+
+    The value called `name`, or the first floating-point output of rank 3 or more before its final activation.
+
+    Raises
+    ------
+    ScoreNotFound
+    """
+    if name is not None:
+        return replace(find_score(model, name), classes=None)
+    for output in model.graph.outputs:
+        value, activation = _before_activation(output)
+        if cotangent_of(value) is not None and value.shape is not None and len(value.shape) > 2 and value.name:
+            return Score(value.name, single=False, classes=None, activation=activation)
+    listed = ", ".join(f"{shown(o.name or '')} {_typed(o)}" for o in model.graph.outputs) or "none"
+    raise ScoreNotFound(
+        f"{model.name}: no output has a place for every value (a floating-point one of rank 3 or more); its outputs: "
+        f"{listed}. Name the value (score=, --score)"
     )
 
 

@@ -1,13 +1,12 @@
 """The rewrite: target layers become outputs, and the score's gradient with respect to them is computed behind.
 
-Only `cam_target` is new at the entrance. It is checked inside the graph: a target that does not fit makes the
-run fail in every runtime, since a Reshape then gets a shape that cannot be.
+Only `cam_target` is new at the entrance. Another rule table bends the way back (guided backpropagation), and a file
+for methods that need no gradient has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -23,26 +22,38 @@ from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.autodiff.val import Val, cotangent_of
 from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
+from cam_onnx.graph.choice import Choice, choose
 from cam_onnx.graph.fusion import cut_fusions
 from cam_onnx.graph.linear_head import describe
 from cam_onnx.graph.locate import Place, Score
+from cam_onnx.graph.seeds import Chosen
 
 __all__ = ["rewrite"]
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """What is explained: logits as (N, C'), the class used per sample (N,), and its score (N,)."""
-
-    logits: Val
-    chosen: Val
-    score: Val
-
-
 def rewrite(
-    model: Model, score: Score, places: Sequence[Place], target_input: str, table: Table = RULES
+    model: Model,
+    score: Score,
+    places: Sequence[Place],
+    target_input: str,
+    *,
+    chosen: Chosen | None = None,
+    table: Table = RULES,
+    gradients: bool = True,
 ) -> tuple[onnx.ModelProto, Contract]:
     """Return the converted model, without its metadata entry, and its contract, without what is not of the graph.
+
+    Parameters
+    ----------
+    model : Model
+    score : Score
+        In which a class is chosen.
+    places : sequence of Place
+    target_input : {"optional", "required"}
+    chosen : Chosen, optional
+        Where the score is made of a class already (`cam_onnx.graph.seeds`); None: it is the class's entry.
+    table : Table
+    gradients : bool
 
     Raises
     ------
@@ -52,14 +63,11 @@ def rewrite(
     """
     value = model.values[score.name]
     layers = [model.values[place.name] for place in places]
-    path = _path(model, value, layers, table)
     op = Emitter(model.opset, model.names())
     op.scope = "cam"
-    target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
-    choice = _choose(op, op.real(value), score, target)
-    found = backward(op, path, {value: _seed(op, choice, value)}, layers, table)
-
+    roles = {"logits": score.name}
     outputs: list[onnx.ValueInfoProto] = []
+    inputs, initializers = [], []
 
     def output(name: str, val: Val, dims: Sequence[int | str | None]) -> str:
         given = op.output(val, name)
@@ -67,7 +75,21 @@ def rewrite(
         outputs.append(info(given.name, given.value.dtype, dims))
         return given.name
 
-    roles = {"target": target.name, "logits": score.name}
+    if chosen is None:
+        seeded = value
+        target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
+        choice = choose(op, op.real(value), score, target)
+        roles["target"] = target.name
+        inputs.append(info(target.name, ir.DataType.INT64, target.dims))
+        if target_input == "optional":
+            initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
+        path = _path(model, seeded, layers, table) if gradients else None
+        found = {} if path is None else backward(op, path, {value: _seed(op, choice, value)}, layers, table)
+    else:
+        seeded = model.values[chosen.score]
+        roles |= {"target": chosen.target, "score": chosen.score, "class": chosen.cls}
+        path = _path(model, seeded, layers, table) if gradients else None
+        found = {} if path is None else backward(op, path, {seeded: _ones(op, seeded)}, layers, table)
     if score.name not in {o.name for o in model.graph.outputs} or scale_of(value) is not None:
         roles["logits"] = output("cam_logits", op.real(value), op.primal(value).dims)
     entries = []
@@ -79,20 +101,16 @@ def rewrite(
             Layer(
                 name=place.name,
                 activations=output(f"cam_activations{suffix}", op.real(layer), dims),
-                gradients=output(f"cam_gradients{suffix}", found[layer], dims),
+                gradients="" if path is None else output(f"cam_gradients{suffix}", found[layer], dims),
                 axes=place.axes,
-                head=describe(layer, value, path, place.axes),
+                head="other" if path is None or chosen is not None else describe(layer, value, path, place.axes),
             )
         )
-    batch: Sequence[int | str | None] = [1] if score.single else op.primal(value).dims[:1]
-    roles["score"] = output("cam_score", choice.score, batch)
-    roles["class"] = output("cam_class", choice.chosen, batch)
-
-    initializers = []
-    if target_input == "optional":
-        initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
-    declared = info(target.name, ir.DataType.INT64, target.dims)
-    converted = append(model.proto, op, outputs, [declared], initializers)
+    if chosen is None:
+        batch: Sequence[int | str | None] = [1] if score.single else op.primal(value).dims[:1]
+        roles["score"] = output("cam_score", choice.score, batch)
+        roles["class"] = output("cam_class", choice.chosen, batch)
+    converted = append(model.proto, op, outputs, inputs, initializers)
     contract = Contract(
         roles=roles,
         layers=tuple(entries),
@@ -104,6 +122,12 @@ def rewrite(
         raised=model.raised,
     )
     return converted, contract
+
+
+def _ones(op: Emitter, score: ir.Value) -> Val:
+    dtype = cotangent_of(score)
+    assert dtype is not None
+    return op.Expand(op.constant(1.0, dtype), op.shape(op.primal(score)))
 
 
 def _path(model: Model, score: ir.Value, layers: list[ir.Value], table: Table) -> Path:
@@ -126,29 +150,7 @@ def _path(model: Model, score: ir.Value, layers: list[ir.Value], table: Table) -
     return path
 
 
-def _choose(op: Emitter, value: Val, score: Score, target: Val) -> _Choice:
-    """Resolve the target inside the graph."""
-    if value.rank == 1:
-        logits = op.Unsqueeze(value, [0] if score.single else [1])
-    else:
-        logits = value if value.rank == 2 else op.Flatten(value, axis=1)
-    if logits is value:
-        count, classes = op.shape(value, 0, 1), op.shape(value, 1, 2)
-    else:
-        shape = op.Shape(logits)
-        count, classes = op.Slice(shape, [0], [1], [0]), op.Slice(shape, [1], [2], [0])
-        if score.classes is not None:
-            classes = op.constant([score.classes])
-    outside = op.Or(op.Less(target, [-1]), op.GreaterOrEqual(target, classes))
-    wrong = op.ReduceSum(op.Cast(outside, to=ir.DataType.INT64), [0], keepdims=1)
-    # a length other than 1 or N, or any index outside, leaves N entries short of or beyond what is asked for
-    checked = op.Reshape(op.Expand(target, count), count + wrong)
-    chosen = op.Where(op.Less(checked, [0]), op.ArgMax(logits, axis=1, keepdims=0), checked)
-    picked = op.GatherElements(logits, op.Unsqueeze(chosen, [1]), axis=1)
-    return _Choice(logits, chosen, op.Squeeze(picked, [1]))
-
-
-def _seed(op: Emitter, choice: _Choice, score: ir.Value) -> Val:
+def _seed(op: Emitter, choice: Choice, score: ir.Value) -> Val:
     """The score's derivative with respect to the logits: 1 at the chosen class of each sample."""
     value = op.primal(score)
     if value.rank == 2:

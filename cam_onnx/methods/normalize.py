@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from cam_onnx.errors import InputError
 from cam_onnx.render.upsample import coverage, upsample
 
-__all__ = ["fuse", "saliency_map"]
+__all__ = ["FUSIONS", "fuse", "saliency_map"]
 
 ROUNDING = 16 * float(np.finfo(np.float32).eps)  # spread over magnitude; a sum over K channels rounds this much
 TINY = float(np.finfo(np.float32).tiny)
@@ -82,8 +82,11 @@ def saliency_map(
     return (np.stack(maps) if maps else np.zeros((0, *sizes), values.dtype)), reasons
 
 
-def fuse(maps: Sequence[ArrayLike]) -> NDArray[Any]:
-    """Return the mean of the normalised maps of several layers.
+FUSIONS: dict[str, Any] = {"mean": np.mean, "product": np.prod, "max": np.max}
+
+
+def fuse(maps: Sequence[ArrayLike], how: str = "mean") -> NDArray[Any]:
+    """Return the mean, product or maximum of the normalised maps of several layers.
 
     Not normalised again: where the layers disagree the largest value is below 1, and that is what it means.
     A layer whose map is blank votes for nothing, so it counts with its zeros.
@@ -91,14 +94,16 @@ def fuse(maps: Sequence[ArrayLike]) -> NDArray[Any]:
     Raises
     ------
     InputError
-        No maps, or maps of different shapes.
+        No maps, or maps of different shapes; `how` is none of these.
     """
+    if how not in FUSIONS:
+        raise InputError(f"fusion is {how!r}, expected one of {', '.join(FUSIONS)}")
     arrays = [np.asarray(one) for one in maps]
     shapes = sorted({one.shape for one in arrays})
     if len(shapes) != 1:
         raise InputError(f"fuse: expected maps of one shape, got {shapes or 'none'}")
-    mean: NDArray[Any] = np.mean(arrays, axis=0)
-    return mean
+    fused: NDArray[Any] = FUSIONS[how](np.stack(arrays), axis=0)
+    return fused
 
 
 def _one(

@@ -1,4 +1,4 @@
-"""Activations and gradients in, saliency out, with arrays from anywhere: NumPy is all this needs.
+"""What a method needs in, saliency out, with arrays and calls from anywhere: NumPy is all this needs.
 
 The map is signed and at the layer's resolution; what makes it drawable is in `saliency_map`. Values that are
 not finite stay: a NaN hidden here would be a wrong map later.
@@ -6,19 +6,30 @@ not finite stay: a NaN hidden here would be a wrong map later.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cam_onnx.errors import InputError, did_you_mean
-from cam_onnx.methods.table import Method, find
+from cam_onnx.errors import InputError
+from cam_onnx.methods.table import ARRAYS, Method, Noted, find
 
-__all__ = ["saliency", "weights"]
+__all__ = ["Result", "apply", "saliency", "weights"]
+
+
+class Result(NamedTuple):
+    """What a method said: its map (N, *S), its weights where it has some, and notes for people."""
+
+    saliency: NDArray[Any]
+    weights: NDArray[Any] | None
+    notes: tuple[str, ...]
 
 
 def saliency(
-    activations: ArrayLike, gradients: ArrayLike | None = None, method: str = "grad-cam", **options: Any
+    activations: ArrayLike | None = None,
+    gradients: ArrayLike | None = None,
+    method: str = "grad-cam",
+    **options: Any,
 ) -> NDArray[Any]:
     """Return the saliency: signed, before ReLU, at the layer's resolution.
 
@@ -31,7 +42,7 @@ def saliency(
     method : str
         Name in the registry; case, ``-`` and ``_`` do not matter.
     **options
-        Further needs and options of the method, by name.
+        Further needs and options of the method, by name (`cam_onnx.methods.NEEDS` says what each is).
 
     Returns
     -------
@@ -45,14 +56,7 @@ def saliency(
     InputError
         Shapes differ, a need is missing, or an option is unknown.
     """
-    chosen = find(method)
-    arrays = _arguments(chosen, activations, gradients, options)
-    result = np.asarray(chosen.function(**arrays))
-    shape = arrays["activations"].shape if "activations" in arrays else np.shape(activations)
-    if result.ndim == len(shape):
-        with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are reported by saliency_map
-            result = (result * arrays["activations"]).sum(axis=1)
-    return result
+    return apply(find(method), activations=activations, gradients=gradients, **options).saliency
 
 
 def weights(
@@ -66,31 +70,44 @@ def weights(
         Also when the method has no weights but makes the map itself.
     """
     chosen = find(method)
-    result = np.asarray(chosen.function(**_arguments(chosen, activations, gradients, options)))
-    if result.ndim != np.ndim(activations):
+    found = apply(chosen, activations=activations, gradients=gradients, **options).weights
+    if found is None:
         raise InputError(f"{chosen.name} has no weights: it makes the map itself, ask for its saliency")
-    return result
+    return found
 
 
-def _arguments(chosen: Method, activations: ArrayLike, gradients: ArrayLike | None, options: dict[str, Any]) -> Any:
+def apply(method: Method, **given: Any) -> Result:
+    """Call a method with needs and options by name; errors as for `saliency`."""
+    arguments = _arguments(method, {name: value for name, value in given.items() if value is not None})
+    said = method.function(**arguments)
+    notes: tuple[str, ...] = ()
+    if isinstance(said, Noted):
+        said, notes = said
+    result = np.asarray(said)
+    activations = arguments["activations"] if "activations" in arguments else np.asarray(given.get("activations", 0))
+    if ("activations" not in method.needs and method.at == "input") or result.ndim != activations.ndim:
+        return Result(result, None, notes)
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are reported by saliency_map
+        return Result((result * activations).sum(axis=1), result, notes)
+
+
+def _arguments(chosen: Method, given: dict[str, Any]) -> dict[str, Any]:
     """Check what was given against the method's needs and options, and bring arrays to one float type."""
-    given = {"activations": activations, "gradients": gradients, **options}
-    given = {name: value for name, value in given.items() if value is not None}
     if missing := [need for need in chosen.needs if need not in given]:
         raise InputError(f"{chosen.name} needs {', '.join(chosen.needs)}: not given: {', '.join(missing)}")
-    known = [*chosen.needs, *chosen.options]
-    for name in options:
-        if name not in known:
-            has = ", ".join(chosen.options) or "none"
-            raise InputError(f"{chosen.name} has no option {name!r}{did_you_mean(name, known)}; its options: {has}")
-    needs = {name: np.asarray(given[name]) for name in chosen.needs}
-    for name, value in needs.items():
+    options = {name: v for name, v in given.items() if name not in ("activations", "gradients", *chosen.needs)}
+    settled = chosen.settle(options)
+    arrays = {name: np.asarray(given[name]) for name in chosen.needs if name in ARRAYS}
+    for name, value in arrays.items():
         if value.dtype.kind in "cSUOmM":  # also bfloat16 passes: its kind is V
             raise InputError(f"{name} is an array of {value.dtype}, expected real numbers")
-    wide = any(value.dtype == np.float64 for value in needs.values())
-    needs = {name: value.astype(np.float64 if wide else np.float32, copy=False) for name, value in needs.items()}
-    shapes = {name: needs[name].shape for name in ("activations", "gradients") if name in needs}
-    if len(set(shapes.values())) > 1 or any(len(shape) < 2 for shape in shapes.values()):
-        text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise InputError(f"{chosen.name}: expected one shape (N, K, *S), got {text}")
-    return {**needs, **{name: given[name] for name in options if name not in needs}}
+    wide = any(value.dtype == np.float64 for value in arrays.values())
+    arrays = {name: value.astype(np.float64 if wide else np.float32, copy=False) for name, value in arrays.items()}
+    for group in (("activations", "gradients"), ("image", "image_gradients", "guided")):
+        shapes = {name: arrays[name].shape for name in group if name in arrays}
+        if len(set(shapes.values())) > 1 or any(len(shape) < 2 for shape in shapes.values()):
+            text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise InputError(f"{chosen.name}: expected one shape (N, K, *S), got {text}")
+    if chosen.calls and (several := [name for name, value in arrays.items() if len(value) != 1]):
+        raise InputError(f"{chosen.name} runs the network and takes one sample, got {len(arrays[several[0]])}")
+    return {**arrays, **{name: given[name] for name in chosen.calls}, **settled}

@@ -1,32 +1,65 @@
 """The registry of methods. One decorated function is one method: its parameters are what it needs.
 
-A method stays a plain function of arrays, so that it can be called, tested and emitted without the registry;
-the command line, the README's table and the tests iterate `METHODS`.
+A method stays a plain function, so that it can be called, tested and emitted without the registry; the command line,
+the README's table and the tests iterate `METHODS`. `NEEDS` are the words that a parameter may have, and their meaning.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
 
-__all__ = ["METHODS", "Method", "find", "method"]
+__all__ = ["ARRAYS", "CALLS", "METHODS", "NEEDS", "Method", "Noted", "at_least", "find", "method", "without_gradient"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+ARRAYS = {
+    "activations": "of the target layer, (N, K, *S)",
+    "gradients": "dy/dA, (N, K, *S)",
+    "image": "the network's input, (N, C, *S)",
+    "image_gradients": "dy/dx, (N, C, *S)",
+    "guided": "dy/dx by guided backpropagation, (N, C, *S)",
+}
+"""Needs that are arrays. A method that needs no call takes any number of samples."""
+
+CALLS = {
+    "forward": "pictures in, scores out: the whole network",
+    "backward": "pictures in, dy/dx out: the whole network and back",
+    "probe": "pictures in, activations and gradients of the layer out",
+    "head": "activations in, scores out: the network behind the layer",
+    "curvature": "a direction in, the second derivative of the score along it out",
+}
+"""Needs that run the network. A method with one of them takes one sample, and hands over variants of it one by one:
+``forward(variants, count)`` takes an iterable of (C, *S) and yields a score for each, in batches of its own choice, so
+that memory does not grow with their number. `curvature` alone takes and returns one array."""
+
+NEEDS = {**ARRAYS, **CALLS}
+
+
+class Noted(NamedTuple):
+    """A method's result with what its reader should know, such as how far a sum is from complete."""
+
+    result: Any
+    notes: tuple[str, ...]
+
+
+GRADIENTS = {"gradients", "image_gradients", "guided", "backward", "probe", "curvature"}
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to turn activations and gradients into a map.
+    """One way to make a map of what a network did.
 
     Parameters
     ----------
     name : str
     function : callable
-        Takes the needs by name; returns weights that broadcast to (N, K, *S), or the map itself (N, *S).
+        Takes the needs by name; returns weights that broadcast to (N, K, *S), or the map itself (N, *S), or a
+        `Noted` of either.
     needs : tuple of str
         The function's parameters without a default.
     paper : str
@@ -38,6 +71,16 @@ class Method:
         First line of the function's docstring.
     options : dict
         The function's parameters with a default, and that default.
+    cost : str
+        What it runs beside one pass forwards and back to the layer; "" for nothing.
+    at : {"layer", "input"}
+        "input": the target layer is the picture itself, and attributions stay signed.
+    table : str
+        The rule table of the pass backwards; "" for the derivative.
+    target : str
+        What kind of score is explained unless another is asked for; "" for the logit.
+    anytime : bool
+        Its calls may end early: the map is then that of what came back.
     """
 
     name: str
@@ -48,6 +91,39 @@ class Method:
     requires_pooled_head: bool = False
     summary: str = ""
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+    cost: str = ""
+    at: str = "layer"
+    table: str = ""
+    target: str = ""
+    anytime: bool = False
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Those of its needs that run the network."""
+        return tuple(need for need in self.needs if need in CALLS)
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether any of its needs is a derivative."""
+        return not GRADIENTS.isdisjoint(self.needs)
+
+    def settle(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options by name, each checked against the type of its default; text is read as that type.
+
+        Raises
+        ------
+        InputError
+            No such option, or a value of another type.
+        """
+        settled = {}
+        for name, value in given.items():
+            if name not in self.options:
+                has = ", ".join(f"{key}={default!r}" for key, default in self.options.items()) or "none"
+                raise InputError(
+                    f"{self.name} has no option {shown(name)!r}{did_you_mean(name, self.options)}; its options: {has}"
+                )
+            settled[name] = _typed(self.name, name, value, self.options[name])
+        return settled
 
     def check(self, head: str, layer: str) -> None:
         """Refuse a network for which the method is not defined.
@@ -75,19 +151,33 @@ METHODS: dict[str, Method] = {}
 """Every method by name, in the order of registration."""
 
 
-def method(name: str, *, paper: str, relu: bool = True, requires_pooled_head: bool = False) -> Callable[[F], F]:
-    """Register the decorated function under `name`; it stays a plain function.
+def method(
+    name: str,
+    *,
+    paper: str,
+    relu: bool = True,
+    requires_pooled_head: bool = False,
+    cost: str = "",
+    at: str = "layer",
+    table: str = "",
+    target: str = "",
+    anytime: bool = False,
+) -> Callable[[F], F]:
+    """Register the decorated function under `name`; it stays a plain function. Parameters: see `Method`.
 
     Raises
     ------
     ValueError
-        A method of that name exists (a defect of the caller's program, hence no `CamOnnxError`).
+        A method of that name exists, or a parameter is no need (a defect of the caller's program, hence no
+        `CamOnnxError`).
     """
 
     def register(function: F) -> F:
         if any(_fold(name) == _fold(known) for known in METHODS):
             raise ValueError(f"method {name!r} is registered already")
         parameters = inspect.signature(function).parameters.values()
+        if unknown := [p.name for p in parameters if p.default is p.empty and p.name not in NEEDS]:
+            raise ValueError(f"method {name!r}: {unknown[0]!r} is no need{did_you_mean(unknown[0], NEEDS)}: see NEEDS")
         METHODS[name] = Method(
             name=name,
             function=function,
@@ -97,6 +187,11 @@ def method(name: str, *, paper: str, relu: bool = True, requires_pooled_head: bo
             requires_pooled_head=requires_pooled_head,
             summary=(inspect.getdoc(function) or "").partition("\n")[0],
             options={p.name: p.default for p in parameters if p.default is not p.empty},
+            cost=cost,
+            at=at,
+            table=table,
+            target=target,
+            anytime=anytime,
         )
         return function
 
@@ -121,3 +216,37 @@ def find(name: str) -> Method:
 
 def _fold(name: str) -> str:
     return name.casefold().replace("-", "").replace("_", "")
+
+
+def without_gradient() -> list[str]:
+    """Return the methods that need no derivative; first those that depend on the class, in the registry's order."""
+    free = [entry for entry in METHODS.values() if not entry.needs_gradient]
+    return [entry.name for entry in sorted(free, key=lambda entry: not entry.calls)]
+
+
+def at_least(least: float, **options: float) -> None:
+    """Refuse (InputError) an option below `least`, or NaN."""
+    for name, value in options.items():
+        if not value >= least:
+            raise InputError(f"option {name} is {value!r}, expected at least {least!r}")
+
+
+def _typed(method: str, name: str, value: Any, default: Any) -> Any:
+    kind = type(default)
+    if default is None:
+        return value
+    try:
+        if isinstance(value, str) and kind is bool:
+            return {"true": True, "false": False}[value.casefold()]
+        if isinstance(value, str) and kind is not str:
+            return kind(value)
+    except (KeyError, ValueError):
+        pass
+    else:
+        real = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if kind is float and real:
+            return float(value)
+        if isinstance(value, kind) and (kind is not int or real):
+            return value
+    expected = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
+    raise InputError(f"{method}: option {name} is {shown(value)!r}, expected {expected} (default: {default!r})")

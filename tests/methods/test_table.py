@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cam_onnx.errors import UnknownName
-from cam_onnx.methods import METHODS, find
+from cam_onnx.methods import METHODS, NEEDS, find
 from cam_onnx.methods.table import method
 
 
@@ -29,8 +29,10 @@ def test_the_table_keeps_the_order_of_registration():
 
 @pytest.mark.parametrize("entry", METHODS.values(), ids=list(METHODS))
 def test_every_method_has_needs_a_paper_and_a_docstring(entry):
-    assert "activations" in entry.needs
-    assert re.search(r"arXiv:\d{4}\.\d{5}|baseline|as pytorch-grad-cam names it|\d{4}, [A-Z]", entry.paper)
+    assert set(entry.needs) <= set(NEEDS)
+    assert ("activations" in entry.needs) == (entry.at == "layer")
+    assert (entry.cost != "") == bool(entry.calls or "guided" in entry.needs), "what runs is said"
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|baseline|as pytorch-grad-cam names it|\d{4}, [A-Z]", entry.paper)
     assert entry.summary.endswith(".")
     assert "Parameters" in entry.function.__doc__
 
@@ -43,15 +45,15 @@ def test_the_decorator_records_needs_and_options_and_leaves_the_function(monkeyp
     monkeypatch.setattr("cam_onnx.methods.table.METHODS", {})
 
     @method("some-cam", paper="none", relu=False)
-    def some_cam(activations, other, *, power=2):
+    def some_cam(activations, gradients, *, power=2):
         """Summary.
 
         More."""
-        return activations**power * other
+        return activations**power * gradients
 
     entry = find("somecam")
     assert (entry.needs, entry.options, entry.summary, entry.relu) == (
-        ("activations", "other"),
+        ("activations", "gradients"),
         {"power": 2},
         "Summary.",
         False,

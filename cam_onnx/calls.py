@@ -1,0 +1,252 @@
+"""The network as methods call it: variants of one sample in, scores or derivatives out, in batches that bound memory.
+
+What is cut out of the converted file for that, and its sessions, are made at first use and kept. A method hands over
+variants one by one and gets results one by one; between the two lies one batch, whatever their number.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cam_onnx.contract import Axes, Contract, Layer
+from cam_onnx.engine import Array, Engine, check_feeds
+from cam_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    from cam_onnx.graph.parts import Halves
+
+__all__ = ["Calls", "Parts"]
+
+BYTES, MOST = 1 << 25, 64  # of a batch's inputs; variants in it
+
+Tell = Callable[[int, int], None]
+
+
+class Parts:
+    """Sessions of a converted file's parts, made at first use."""
+
+    def __init__(
+        self, data: bytes, folder: str | None, contract: Contract, engine: Engine, open_part: Callable[[bytes], Engine]
+    ) -> None:
+        self.data, self.folder, self.contract, self.engine, self._open = data, folder, contract, engine, open_part
+        self._made: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def _once(self, key: str, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]
+
+    def scorer(self) -> Engine:
+        """Return the session of inputs to the score."""
+
+        def make() -> Engine:
+            from cam_onnx.graph.parts import scorer
+
+            return self._open(scorer(self.data, self.folder, self.contract).SerializeToString())
+
+        found: Engine = self._once("scorer", make)
+        return found
+
+    def halves(self, layer: Layer) -> tuple[Halves, Engine, Engine]:
+        """Return the cut at a layer, with the sessions before and behind it."""
+
+        def make() -> tuple[Halves, Engine, Engine]:
+            from cam_onnx.graph.parts import halves
+
+            cut = halves(self.data, self.folder, self.contract, layer)
+            return cut, self._open(cut.trunk.SerializeToString()), self._open(cut.head.SerializeToString())
+
+        found: tuple[Halves, Engine, Engine] = self._once(f"halves/{layer.name}", make)
+        return found
+
+    def curved(self, layer: Layer) -> tuple[Engine, str, str]:
+        """Return the session of second derivatives, and its input's and output's names."""
+
+        def make() -> tuple[Engine, str, str]:
+            from cam_onnx.graph.parts import curved
+
+            found = curved(self.data, self.contract, layer)
+            return self._open(found.model.SerializeToString()), found.direction, found.product
+
+        made: tuple[Engine, str, str] = self._once(f"curved/{layer.name}", make)
+        return made
+
+
+class Calls:
+    """What a method may call, about one sample and one layer.
+
+    Parameters
+    ----------
+    parts : Parts
+    feeds : dict of arrays
+        Of that sample, batch axes of 1.
+    layer : Layer
+    target : int
+        The class, resolved.
+    anytime : bool
+        The method can do with fewer results: Ctrl-C ends the calls, not the method.
+    tell : callable
+        Called with the variants that are done, and all.
+    drops : array (K,), optional
+        Score differences in closed form, where the head is pooling and one linear layer.
+
+    Attributes
+    ----------
+    stopped : str
+        Where Ctrl-C came, "" if it did not.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        feeds: Mapping[str, Array],
+        layer: Layer,
+        target: int,
+        anytime: bool,
+        tell: Tell | None,
+        drops: Array | None = None,
+    ) -> None:
+        self._parts, self._feeds, self._layer, self._anytime, self._tell = parts, dict(feeds), layer, anytime, tell
+        self._target = {parts.contract.roles["target"]: np.array([target], np.int64)}
+        self._drops = drops
+        self.stopped = ""
+
+    def of(self, need: str) -> Any:
+        """Return what a need's name means."""
+        return _Head(self) if need == "head" else getattr(self, need)
+
+    @property
+    def image(self) -> Array:
+        """The network's input, (1, C, *S), of floats."""
+        name, axes = self._picture()
+        value = self._feeds[name]
+        value = value if value.dtype == np.float64 else value.astype(np.float32)
+        return value.transpose(axes.order())
+
+    def forward(self, variants: Iterable[Array], count: int) -> Iterator[float]:
+        """Yield a score for each picture."""
+        engine, name = self._parts.scorer(), self._parts.contract.roles["score"]
+        for found in self._pictures(engine, variants, count, [name]):
+            yield from map(float, found[name].reshape(-1))
+
+    def backward(self, variants: Iterable[Array], count: int) -> Iterator[Array]:
+        """Yield dy/dx for each picture; the file's layer is the picture."""
+        for _, gradients in self.probe(variants, count):
+            yield gradients
+
+    def probe(self, variants: Iterable[Array], count: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the layer's activations and gradients for each picture."""
+        names, order = [self._layer.activations, self._layer.gradients], self._layer.axes.order()
+        for found in self._pictures(self._parts.engine, variants, count, names):
+            yield from zip(*(found[name].transpose(order) for name in names), strict=True)
+
+    def head(self, variants: Iterable[Array], count: int) -> Iterator[float]:
+        """Yield a score for each (K, *S) of activations in the layer's place."""
+        cut, trunk, engine = self._parts.halves(self._layer)
+        name, order = self._parts.contract.roles["score"], np.argsort(self._layer.axes.order())
+        fixed = None if cut.repeats else _batch(trunk, self._feeds) or 1
+        crossing = trunk.run(check_feeds(trunk, _repeated(self._feeds, 1 if cut.repeats else fixed or 1)), cut.crossing)
+        own = crossing.pop(self._layer.name)
+        size = fixed or _size(own.nbytes + sum(v.nbytes for v in crossing.values()))
+
+        def feed(group: Array) -> dict[str, Array]:
+            rest = {k: np.repeat(v, len(group), axis=0) for k, v in crossing.items()} if cut.repeats else crossing
+            return {**rest, self._layer.name: group.transpose(order).astype(own.dtype), **self._target}
+
+        for found in self._batches(engine, variants, count, size, fixed, feed, [name]):
+            yield from map(float, found[name].reshape(-1))
+
+    def curvature(self, direction: Array) -> Array:
+        """Return the score's Hessian with respect to the layer times a direction, (1, K, *S)."""
+        engine, given, product = self._parts.curved(self._layer)
+        axes = self._layer.axes.order()
+        fixed = _batch(engine, self._feeds) or 1
+        wide = np.repeat(direction.transpose(np.argsort(axes)), fixed, axis=0)
+        feeds = {**_repeated(self._feeds, fixed), **self._target, given: wide}
+        found = engine.run(check_feeds(engine, feeds), [product])[product]
+        return found.transpose(axes)[:1]
+
+    def _picture(self) -> tuple[str, Axes]:
+        contract = self._parts.contract
+        name = contract.roles.get("image", "")
+        if name not in self._feeds:
+            raise InputError("the method changes the picture, and none of the model's inputs is known to be one")
+        layer = next((layer for layer in contract.layers if layer.name == name), None)
+        if layer is not None:
+            return name, layer.axes
+        shape = self._feeds[name].shape
+        last = contract.preprocess is not None and contract.preprocess.layout == "NHWC"
+        if contract.preprocess is None and len(shape) > 3:
+            last = shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+        space = range(1, len(shape) - 1) if last else range(2, len(shape))
+        return name, Axes(0, len(shape) - 1 if last else 1, tuple(space))
+
+    def _pictures(
+        self, engine: Engine, variants: Iterable[Array], count: int, names: list[str]
+    ) -> Iterator[dict[str, Array]]:
+        name, axes = self._picture()
+        like, order = self._feeds[name], np.argsort(axes.order())
+        others = {key: value for key, value in self._feeds.items() if key != name}
+        fixed = 1 if self._parts.contract.single else _batch(engine, self._feeds)
+
+        def feed(group: Array) -> dict[str, Array]:
+            pictures = np.rint(group) if like.dtype.kind in "iu" else group
+            return {**_repeated(others, len(group)), name: pictures.transpose(order).astype(like.dtype), **self._target}
+
+        size = fixed or _size(sum(value.nbytes for value in self._feeds.values()))
+        yield from self._batches(engine, variants, count, size, fixed, feed, names)
+
+    def _batches(
+        self,
+        engine: Engine,
+        variants: Iterable[Array],
+        count: int,
+        size: int,
+        fixed: int | None,
+        feed: Callable[[Array], dict[str, Array]],
+        names: list[str],
+    ) -> Iterator[dict[str, Array]]:
+        source, done = iter(variants), 0
+        try:
+            while group := list(islice(source, size)):
+                full = np.stack(group + group[-1:] * ((fixed or 0) - len(group)))
+                found = engine.run(check_feeds(engine, feed(full)), names)
+                done += len(group)
+                if self._tell is not None:
+                    self._tell(done, count)
+                yield {name: value[: len(group)] if value.ndim else value for name, value in found.items()}
+        except KeyboardInterrupt:
+            if not (self._anytime and done):
+                raise
+            self.stopped = f"stopped after {done} of {count} runs: the map is that of these"
+
+
+class _Head:
+    """`Calls.head`, with the closed form where there is one."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls, self.drops = calls, calls._drops
+
+    def __call__(self, variants: Iterable[Array], count: int) -> Iterator[float]:
+        return self._calls.head(variants, count)
+
+
+def _size(nbytes: int) -> int:
+    return max(1, min(MOST, BYTES // max(nbytes, 1)))
+
+
+def _batch(engine: Engine, feeds: Mapping[str, Array]) -> int | None:
+    """Return the batch that the model fixes, if it does."""
+    shapes = [tensor.shape for tensor in engine.inputs if tensor.name in feeds and tensor.shape]
+    return next((shape[0] for shape in shapes if isinstance(shape[0], int)), None)
+
+
+def _repeated(feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
+    return {name: np.repeat(v, count, axis=0) if v.ndim and len(v) == 1 else v for name, v in feeds.items()}

@@ -1,0 +1,175 @@
+"""What is explained, as nodes: every kind of target becomes a few standard operators behind the original's outputs.
+
+The differentiator then starts from a scalar per sample and needs to know nothing of kinds. Two forms: values from which
+a class is chosen at run time, (N, C') like logits (C' = 1 where the kind leaves no choice), and a score that is made of
+the logits and the class chosen in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from cam_onnx import expression, kinds
+from cam_onnx.autodiff.append import append, info
+from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.val import Val
+from cam_onnx.errors import InputError, shown
+from cam_onnx.graph import seed_expression, seed_places, seed_values
+from cam_onnx.graph.choice import Choice, batch_axis, choose, explainable, pair
+from cam_onnx.graph.locate import Score, find_dense, find_score
+from cam_onnx.kinds import Kind
+
+__all__ = ["Chosen", "Seeded", "base", "extend"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Names of the added values that a score made of a chosen class has: its input, itself, and the class."""
+
+    target: str
+    score: str
+    cls: str
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A model with its score. `values`: in which a class is chosen. `chosen`: where that is done already."""
+
+    model: Model
+    values: Score
+    chosen: Chosen | None = None
+    read: tuple[str, ...] = ()
+
+
+def base(model: Model, kind: Kind | None, score: str | None) -> Score:
+    """Return the model's own value that a target is about; the default layer lies before it.
+
+    Raises
+    ------
+    ScoreNotFound
+    """
+    if isinstance(kind, kinds.Expression) and score is None:
+        known = [name for name in model.values if name]
+        first = next(expression.names(expression.parse(kind.text, known)), None)
+        if first is None:
+            raise InputError(f"target {shown(kind.text)!r} names no value of the model")
+        explainable(model, first)
+        return Score(first, single=False, classes=None)
+    if isinstance(kind, (kinds.Mask, kinds.Pixel, kinds.Box, kinds.Position)):
+        return find_dense(model, score)
+    return find_score(model, score)
+
+
+def extend(model: Model, score: Score, kind: Kind | None, target_input: str) -> Seeded:
+    """Append what `kind` needs to a model; None: the logit of a class, which needs nothing.
+
+    Raises
+    ------
+    InputError
+        The kind does not fit this model.
+    """
+    if kind is None or isinstance(kind, kinds.Logit):
+        return Seeded(model, score)
+    op = Emitter(model.opset, model.names())
+    op.scope = "cam/target"
+    source = model.values[score.name]
+    made = _VALUES.get(type(kind))
+    if made is not None:
+        values, classes = made(op, model, source, kind)
+        dtype = values.dtype or ir.DataType.FLOAT
+        named = op.output(values, "cam_value")
+        batch = _batch(model, source)
+        declared = info(named.name, dtype, [batch, classes])
+        extended = _again(model, append(model.proto, op, [declared]))
+        return Seeded(extended, Score(named.name, single=False, classes=classes), read=(score.name,))
+    target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
+    choice = choose(op, op.primal(source), score, target)
+    result = _SCORES[type(kind)](op, choice, score, kind)
+    named, cls = op.output(result, "cam_score"), op.output(choice.chosen, "cam_class")
+    rows: Sequence[int | str | None] = [1] if score.single else op.primal(source).dims[:1]
+    outputs = [
+        info(named.name, result.dtype or ir.DataType.FLOAT, rows),
+        info(cls.name, ir.DataType.INT64, rows),
+    ]
+    initializers = []
+    if target_input == "optional":
+        initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
+    inputs = [info(target.name, ir.DataType.INT64, target.dims)]
+    extended = _again(model, append(model.proto, op, outputs, inputs, initializers))
+    return Seeded(extended, score, Chosen(target.name, named.name, cls.name), read=(score.name,))
+
+
+def _again(model: Model, proto: onnx.ModelProto) -> Model:
+    return Model(proto, model.folder, model.name, model.source, model.raised, model.external)
+
+
+def _batch(model: Model, source: ir.Value) -> int | str | None:
+    dim = None if source.shape is None or not len(source.shape) else source.shape[batch_axis(model, source)]
+    return dim if isinstance(dim, int) or dim is None else dim.value
+
+
+def _picked(op: Emitter, values: Val, choice: Choice) -> Val:
+    return op.Squeeze(op.GatherElements(values, op.Unsqueeze(choice.chosen, [1]), axis=1), [1])
+
+
+def _probability(op: Emitter, choice: Choice, score: Score, kind: Kind) -> Val:
+    one = score.activation == "sigmoid" or score.classes == 1
+    values = op.Sigmoid(choice.logits) if one else op.Softmax(choice.logits, axis=1)
+    return _picked(op, values, choice)
+
+
+def _residual(op: Emitter, choice: Choice, score: Score, kind: Kind) -> Val:
+    return _picked(op, choice.logits + op.LogSoftmax(choice.logits, axis=1), choice)
+
+
+def _difference(op: Emitter, choice: Choice, score: Score, kind: Kind) -> Val:
+    assert isinstance(kind, kinds.Difference)
+    if score.classes is not None and kind.other >= score.classes:
+        raise InputError(f"target difference: class {kind.other} is out of range: 0 to {score.classes - 1}")
+    other = op.Gather(choice.logits, op.constant(np.array(kind.other, np.int64)), axis=1)
+    return _picked(op, choice.logits, choice) - other
+
+
+def _finer(op: Emitter, choice: Choice, score: Score, kind: Kind) -> Val:
+    """p_d / sum p_d is the softmax of the chosen logits alone: no probability can underflow."""
+    assert isinstance(kind, kinds.Finer)
+    if score.classes is not None and score.classes < 2:
+        raise InputError("target finer needs at least two classes, the model has one")
+    nearest = kind.nearest if score.classes is None else min(kind.nearest, score.classes - 1)
+    own = op.GatherElements(choice.logits, op.Unsqueeze(choice.chosen, [1]), axis=1)
+    apart = op.Neg(op.Abs(choice.logits - own))
+    count = op.Squeeze(op.Slice(op.Shape(choice.logits), [1], [2], [0]), [0])
+    itself = op.OneHot(choice.chosen, count, pair(choice.logits, 1e30), axis=-1)
+    order: Any = op.TopK(apart - itself, [nearest], axis=1, outputs=2)
+    others = op.GatherElements(choice.logits, order[1], axis=1)
+    gaps = own - others * kind.alpha
+    if not kind.weighted:
+        return op.ReduceMean(gaps, [1], keepdims=0)
+    return op.ReduceSum(op.Softmax(others, axis=1) * gaps, [1], keepdims=0)
+
+
+_SCORES: dict[type[Kind], Callable[[Emitter, Choice, Score, Kind], Val]] = {
+    kinds.Probability: _probability,
+    kinds.ResidualSoftmax: _residual,
+    kinds.Difference: _difference,
+    kinds.Finer: _finer,
+}
+
+
+_VALUES: dict[type[Kind], Callable[[Emitter, Model, ir.Value, Kind], seed_values.Values]] = {
+    kinds.Value: seed_values.value,
+    kinds.Unit: seed_values.unit,
+    kinds.Similarity: seed_values.similarity,
+    kinds.Mask: seed_places.region,
+    kinds.Pixel: seed_places.region,
+    kinds.Box: seed_places.box,
+    kinds.Position: seed_values.position,
+    kinds.Expression: seed_expression.expression,
+}

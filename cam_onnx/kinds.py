@@ -1,0 +1,239 @@
+"""Kinds of targets: what is explained, where it is not simply the logit of a class.
+
+One class a kind: an object in the library, a word on the command line, a seed in the graph
+(`cam_onnx.graph.seeds`), and an entry of the contract. Those that still leave a class to choose have `of`, as
+`Explainer.explain(target=)` takes it. A kind is checked when it is made, as far as that can be without the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cam_onnx.errors import InputError, shown
+
+__all__ = [
+    "Box",
+    "Difference",
+    "Expression",
+    "Finer",
+    "Kind",
+    "Logit",
+    "Mask",
+    "Pixel",
+    "Position",
+    "Probability",
+    "ResidualSoftmax",
+    "Similarity",
+    "Unit",
+    "Value",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Base of all kinds. `word`: its name in the contract and on the command line."""
+
+    word = ""
+
+    @property
+    def of(self) -> Any:
+        """The class; kinds that leave none to choose have -1, which is then the only one."""
+        return -1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the contract says of it: without the class, which is chosen at run time, arrays by digest."""
+        said: dict[str, Any] = {"kind": self.word}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name != "cls":
+                said[f.name] = _digest(value) if isinstance(value, np.ndarray) else value
+        return said
+
+
+def _digest(array: NDArray[Any]) -> str:
+    text = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+    return f"{array.dtype} {'x'.join(map(str, array.shape))} {text}"
+
+
+@dataclass(frozen=True, eq=False)
+class _OfClass(Kind):
+    cls: Any = field(default=-1, kw_only=True)
+
+    @property
+    def of(self) -> Any:
+        return self.cls
+
+
+@dataclass(frozen=True, eq=False)
+class Logit(_OfClass):
+    """The class's logit: what a class index or a name alone means."""
+
+    word = "class"
+
+
+@dataclass(frozen=True, eq=False)
+class Probability(_OfClass):
+    """The class's probability: softmax, or sigmoid where the model ends in one. Near 1 its derivative vanishes."""
+
+    word = "probability"
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualSoftmax(_OfClass):
+    """``y_c + log p_c``: the logit, and how it stands among the others (Cai 2025, arXiv:2501.06261)."""
+
+    word = "residual-softmax"
+
+
+@dataclass(frozen=True, eq=False)
+class Finer(_OfClass):
+    """``sum_d p_d (y_c - alpha y_d) / sum_d p_d`` over the `nearest` classes d (Zhang 2025, arXiv:2501.11309).
+
+    `weighted` False: the plain mean over d.
+    """
+
+    alpha: float = 1.0
+    nearest: int = 3
+    weighted: bool = True
+    word = "finer"
+
+    def __post_init__(self) -> None:
+        if self.nearest < 1:
+            raise InputError(f"target finer: nearest is {self.nearest!r}, expected at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Difference(_OfClass):
+    """Why the class and not `other`: ``y_c - y_other``."""
+
+    other: int = 0
+    word = "difference"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.other, bool) or not isinstance(self.other, (int, np.integer)) or self.other < 0:
+            raise InputError(f"target difference: other is {shown(self.other)!r}, expected a class index")
+
+
+@dataclass(frozen=True, eq=False)
+class Value(Kind):
+    """The value of a regression with one output: what raises it, or with `lower` what lowers it."""
+
+    lower: bool = False
+    word = "value"
+
+
+@dataclass(frozen=True, eq=False)
+class Unit(Kind):
+    """One unit of a binary or multi-label head: what speaks for it, or with `absent` against it."""
+
+    index: int = 0
+    absent: bool = False
+    word = "unit"
+
+    def __post_init__(self) -> None:
+        _index("unit", "index", self.index)
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity(Kind):
+    """The cosine between the model's output and a reference vector, such as another picture's output."""
+
+    reference: Any = None
+    word = "similarity"
+
+    def __post_init__(self) -> None:
+        vector = np.asarray(self.reference, np.float64).reshape(-1)
+        if not vector.size or not np.isfinite(vector).all() or not vector.any():
+            raise InputError("target similarity: the reference is empty, zero or not finite; expected a vector")
+        object.__setattr__(self, "reference", vector / np.linalg.norm(vector))
+
+
+@dataclass(frozen=True, eq=False)
+class Mask(_OfClass):
+    """A class on the true entries of a mask: the mean of its logit there, of a segmentation's output.
+
+    `mask` (H, W) is bool, laid over the output whatever its resolution.
+    """
+
+    mask: Any = None
+    word = "mask"
+
+    def __post_init__(self) -> None:
+        mask = np.asarray(self.mask)
+        if mask.dtype != np.bool_ or mask.ndim < 1:
+            raise InputError(f"target mask: expected a bool array (H, W), got {mask.dtype} of shape {mask.shape}")
+        if not mask.any():
+            raise InputError(f"target mask: none of its {mask.size} entries is true")
+        object.__setattr__(self, "mask", mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Pixel(_OfClass):
+    """A class at one position of a segmentation's output, in its own pixels."""
+
+    y: int = 0
+    x: int = 0
+    word = "pixel"
+
+    def __post_init__(self) -> None:
+        _index("pixel", "y", self.y)
+        _index("pixel", "x", self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Box(_OfClass):
+    """A rectangle (x0, y0, x1, y1) in pixels of the network's input, ends not included.
+
+    Of a segmentation: the class inside it, as `Mask`. Of a raw detection head, (N, 4 + C, A) or (N, A, 4 + C) with
+    boxes as centre and size: the class's score of the candidate that overlaps it most; `objectness`: a fifth number
+    stands before the classes, and multiplies them.
+    """
+
+    x0: float = 0
+    y0: float = 0
+    x1: float = 0
+    y1: float = 0
+    objectness: bool = False
+    word = "box"
+
+    def __post_init__(self) -> None:
+        edges = (self.x0, self.y0, self.x1, self.y1)
+        if not all(isinstance(e, (int, float)) and abs(e) < float("inf") for e in edges):
+            raise InputError(f"target box {edges}: expected four finite numbers x0, y0, x1, y1")
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise InputError(f"target box {edges} is empty or reversed: expected x0 < x1 and y0 < y1, in pixels")
+        if self.x1 <= 0 or self.y1 <= 0 or self.x0 < 0 or self.y0 < 0:
+            raise InputError(f"target box {edges} lies outside the picture, whose first pixel is 0, 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Position(_OfClass):
+    """A class at one position of a sequence, (N, T, C) or (T, N, C): the t-th letter of a text recogniser."""
+
+    t: int = 0
+    word = "position"
+
+    def __post_init__(self) -> None:
+        _index("position", "t", self.t)
+
+
+@dataclass(frozen=True, eq=False)
+class Expression(Kind):
+    """Any scalar of the model's values, ``boxes[0,4,:].max()``: see `cam_onnx.expression`."""
+
+    text: str = ""
+    word = "expression"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not self.text.strip():
+            raise InputError(f"target expression {shown(self.text)!r}: expected text such as 'logits[:,3]'")
+
+
+def _index(word: str, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise InputError(f"target {word}: {name} is {shown(value)!r}, expected an index from 0 on")

@@ -1,0 +1,131 @@
+"""What an Explainer holds: a converted model with its sessions, and those converted anew for another kind of target.
+
+Sessions are made anew in another process: what is pickled is the converted file.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+from cam_onnx import engine, reading
+from cam_onnx.contract import Contract
+from cam_onnx.engine import Array, Engine, Tensor, batches, preprocess
+from cam_onnx.engine.evidence import Evidence
+from cam_onnx.engine.samples import Samples
+from cam_onnx.kinds import Kind, Logit
+from cam_onnx.limits import Limits
+from cam_onnx.methods.table import Method, find
+from cam_onnx.reading import Converting, Reading
+from cam_onnx.runs import Runs
+
+__all__ = ["Opened"]
+
+
+class Opened:
+    """One converted model, ready to run. Safe to use from several threads; a context manager; picklable."""
+
+    contract: Contract
+    limits: Limits
+    provider: str
+    notes: list[str]
+    _asked: Converting
+    _backend: str
+    _providers: Any
+    _options: dict[str, Any]
+    _settings: Mapping[str, Any]
+    _timings: dict[str, float]
+
+    def _take(self, read_: Reading, method: Method, kind: Kind | None) -> None:
+        self._lock = threading.Lock()
+        self._others: dict[str, Self] = {}
+        self._read = read_
+        given = {name: value for name, value in self._settings.items() if value is not None}
+        self.contract = read_.contract.with_(method=method.name, **given)
+        self._method = method
+        self._method.settle(self._options)
+        self._kind = kind
+        reading.fits(self.contract, method, kind)
+        self.notes = [*self.notes, *(note for note in read_.notes if note not in self.notes)]
+        started = time.perf_counter()
+        self._runs = Runs(read_, self.contract, self._open)
+        self._timings["session"] = time.perf_counter() - started
+        self._guess: str | None = None
+        if (tensor := self._image) is not None:
+            settled, self._guess = preprocess.settle(self.contract.preprocess, tensor.shape, tensor.dtype)
+            self.contract = self.contract.with_(preprocess=settled)
+
+    def _open(self, data: bytes, exact: bool = False) -> Engine:
+        opened = engine.open(
+            data,
+            folder=self._read.folder,
+            external=self._read.external,
+            backend=self._backend,
+            providers=self._providers,
+            timeout=self.limits.timeout,
+            exact=exact,
+        )
+        self.provider = opened.provider
+        if opened.note and opened.note not in self.notes:
+            self.notes.append(opened.note)
+        return opened
+
+    def _other(self, asked: Converting, kind: Kind | None) -> Self:
+        """Return an Explainer of the same model, converted anew for something else; made once."""
+        key = repr((asked.method, asked.layers, None if kind is None else kind.to_dict()))
+        with self._lock:
+            if key not in self._others:
+                other = object.__new__(type(self))
+                other._options, other._settings, other._asked = self._options, self._settings, asked
+                other._backend, other._providers, other.limits = self._backend, self._providers, self.limits
+                other._timings, other.notes = {}, []
+                made = reading.convert(self._read.source, self._read.folder, asked)
+                other._take(made, find(made.contract.method), kind)
+                self._others[key] = other
+            return self._others[key]
+
+    @property
+    def _image(self) -> Tensor | None:
+        name = self.contract.roles.get("image")
+        return next((t for t in self._running().inputs if t.name == name), None)
+
+    def _running(self) -> Engine:
+        return self._runs.engine()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the session back; a closed Explainer cannot explain."""
+        with self._lock:
+            self._runs.close()
+            for other in self._others.values():
+                other.close()
+            self._others = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.update(_runs=None, _others={}, _lock=None, _closed=self._runs.closed)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        closed = state.pop("_closed")
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self._runs = Runs(self._read, self.contract, self._open, closed)
+
+    def _guided(self, samples: Samples, evidence: Evidence, owner: list[int]) -> Array:
+        """Return dy/dx by guided backpropagation, (N, C, *S), of the classes that were explained."""
+        if self._kind is None and self.contract.target != {"kind": "class"}:
+            reading.fits(self.contract, self._method, Logit())
+        other = self._other(replace(self._asked, layers=None, method="guided-backprop", target=self._kind), self._kind)
+        found = batches.run(other._running(), other.contract, samples.rows(owner), evidence.target.tolist())
+        [layer] = found.layers.values()
+        assert layer.gradients is not None
+        return layer.gradients

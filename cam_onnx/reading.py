@@ -1,0 +1,122 @@
+"""A model that a user gives as a converted one: converted now, or read as it is, and then onnx is not imported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cam_onnx import wire
+from cam_onnx.contract import KEY, Contract
+from cam_onnx.errors import ContractError, shown
+from cam_onnx.external import External
+from cam_onnx.kinds import Kind
+from cam_onnx.limits import Limits
+from cam_onnx.methods.table import Method
+from cam_onnx.options import check_model, read_model
+
+__all__ = ["Converting", "Reading", "convert", "fits", "read"]
+
+
+@dataclass(frozen=True)
+class Converting:
+    """What a conversion is asked for, beside the model."""
+
+    layers: str | Sequence[str] | None = None
+    score: str | None = None
+    method: str | None = None
+    target: Kind | None = None
+    fallback: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A converted model.
+
+    Attributes
+    ----------
+    data : bytes
+    contract : Contract
+    external : list of External
+    folder : str or None
+        Where these lie.
+    source : str or bytes
+        What it was made of, to be converted again.
+    plain : bool
+        Whether the source was converted here.
+    notes : list of str
+    """
+
+    data: bytes
+    contract: Contract
+    external: list[External]
+    folder: str | None
+    source: str | bytes
+    plain: bool
+    notes: list[str] = field(default_factory=list)
+
+
+def read(model: Any, asked: Converting) -> Reading:
+    """Return a model as a converted one.
+
+    Raises
+    ------
+    ContractError
+        It is converted, for something else than what is asked for.
+    CamOnnxError
+        See `cam_onnx.convert`.
+    """
+    data, path = read_model(model, asked.limits)
+    entry = wire.metadata(data, "the model" if path is None else path).get(KEY)
+    folder = None if path is None else os.path.dirname(os.path.abspath(path))
+    if entry is None:
+        check_model(data, path, asked.limits)  # convert does so too, but importing it takes a second
+        return convert(path or data, folder, asked)
+    contract = Contract.from_json(entry, "the model" if path is None else shown(path))
+    contract.agrees(asked.layers, asked.score)
+    return Reading(data, contract, check_model(data, path, asked.limits), folder, path or data, plain=False)
+
+
+def convert(source: str | bytes, folder: str | None, asked: Converting) -> Reading:
+    """Convert a plain model, or a converted one's original anew."""
+    from cam_onnx.graph.convert import convert
+
+    made = convert(
+        source, layers=asked.layers, score=asked.score, method=asked.method or "grad-cam", target=asked.target,
+        reconvert=True, fallback=asked.fallback, limits=asked.limits,
+    )  # fmt: skip
+    return Reading(made.to_bytes(), made.contract, made.external, folder, source, plain=True, notes=made.notes)
+
+
+def fits(contract: Contract, method: Method, kind: Kind | None) -> None:
+    """Refuse a method or a kind of target that a converted file was not made for.
+
+    Raises
+    ------
+    ContractError
+    InputError
+        The method is not defined for this network.
+    """
+    todo = "give the original model, or convert --reconvert it"
+    has, wants = contract.target, None if kind is None else kind.to_dict()
+    if wants is None and method.target and has.get("kind") != method.target:
+        wants = {"kind": method.target}
+    if wants is not None and has != wants:
+        settings = " with these settings" if has.get("kind") == wants["kind"] else ""
+        raise ContractError(
+            f"converted for targets of kind {has.get('kind')}, not {wants['kind']}{settings}: {todo} with --target"
+        )
+    image = [layer.name for layer in contract.layers] == [contract.roles.get("image")]
+    if method.at == "input" and not image:
+        raise ContractError(
+            f"{method.name} explains the picture, and the file was converted for layer "
+            f"{shown(contract.layers[0].name)!r}: {todo} with --method {method.name}"
+        )
+    if method.table != contract.table:
+        raise ContractError(f"the file's way back has other rules than {method.name} needs: {todo}")
+    if method.needs_gradient and not all(layer.gradients for layer in contract.layers):
+        raise ContractError(f"{method.name} needs a gradient, and the file was converted without one: {todo}")
+    for layer in contract.layers:
+        method.check(layer.head, layer.name)
