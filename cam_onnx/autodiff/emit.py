@@ -17,7 +17,7 @@ import numpy as np
 import onnx.defs
 import onnx_ir as ir
 
-from cam_onnx.autodiff import spelling
+from cam_onnx.autodiff import one_hot, spelling
 from cam_onnx.autodiff.again import Again
 from cam_onnx.autodiff.fold import FEW, FOLD, LARGEST
 from cam_onnx.autodiff.quantised import dequantised, scale_of
@@ -167,7 +167,8 @@ class Emitter(Again):
         folded = self._fold(op_type, vals, attributes)
         if folded is not None:
             return folded
-        rows = self._rows(op_type, vals, attributes)
+        index = None if not vals or vals[0] is None else self._one_hot.get(vals[0].value)
+        rows = one_hot.rows(self, index, op_type, vals, attributes)
         if rows is not None:
             return rows
         reads = [None if v is None else self._read(op_type, v) for v in vals]
@@ -257,44 +258,6 @@ class Emitter(Again):
             return None
         result = FOLD[op_type](*(None if v is None else v.known for v in vals), **attributes)
         return self.constant(np.asarray(result)) if np.size(result) <= LARGEST else None
-
-    def _rows(self, op_type: str, vals: list[Val | None], attributes: dict[str, Any]) -> Val | None:
-        """``one_hot(i) @ W`` is ``W[i]``: Gather it."""
-        if op_type not in ("MatMul", "Gemm") or vals[0] is None or vals[1] is None:
-            return None
-        index, weight, wanted = self._one_hot.get(vals[0].value), vals[1].value, vals[1].dtype
-        if index is None or attributes.get("transA") or len(vals) > 2 or scale_of(weight) is not None:
-            return None
-        turned = bool(attributes.get("transB"))
-        # gather first, then cast and transpose the rows, not the weight
-        while (
-            weight.shape is None and (node := weight.producer()) is not None and node.op_type in ("Cast", "Transpose")
-        ):
-            weight, turned = node.inputs[0], turned != (node.op_type == "Transpose")  # type: ignore[assignment]
-        if weight.shape is None or len(weight.shape) != 2:
-            return None
-        rows = self._rows_of(weight, index, int(turned))
-        if rows.dtype != wanted:
-            rows = self.Cast(rows, to=wanted)
-        if turned:
-            rows = self.Transpose(rows, perm=[1, 0])
-        alpha = attributes.get("alpha", 1.0)
-        return rows if alpha == 1.0 else rows * alpha
-
-    def _rows_of(self, weight: ir.Value, index: Val, axis: int) -> Val:
-        """Gather from a weight as it is stored: of a quantised one, a few rows become numbers, not all."""
-        node = weight.producer()
-        whole = node is not None and node.op_type == "DequantizeLinear" and "block_size" not in node.attributes
-        stored = node.inputs[0] if node is not None and whole else None
-        given = [] if node is None else [v for v in node.inputs[1:] if v is not None]
-        if node is None or stored is None or not stored.is_initializer() or any(v.shape is None for v in given):
-            return self.Gather(Val(self, weight), index, axis=axis)
-        along = node.attributes["axis"].as_int() % 2 if "axis" in node.attributes else 1
-        parts = [self.primal(v) for v in given]
-        if along == axis and parts[0].dims not in ([], [1]):
-            parts = [self.Gather(v, index) for v in parts]
-        rows = self.Gather(Val(self, stored), index, axis=axis)
-        return dequantised(self, rows, parts[0], parts[1] if len(parts) > 1 else None, along)
 
 
 _SIZES = {"Shape", "Size"}

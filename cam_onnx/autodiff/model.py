@@ -21,7 +21,7 @@ from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
 from cam_onnx.autodiff.functions import all_names, raised
 from cam_onnx.autodiff.quantised import annotate
-from cam_onnx.autodiff.raising import Unraisable
+from cam_onnx.autodiff.raising import Unraisable, keep_old_meanings
 from cam_onnx.autodiff.stand_ins import stand_ins
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
@@ -110,7 +110,7 @@ class Model:
                 f"{self.name}: opset {self.opset} must be raised to {opset}, and {error}: export it again at opset "
                 f"{opset} or newer"
             ) from error
-        _keep_old_resize(self.proto, converted)
+        keep_old_meanings(self.proto, converted)
         del converted.metadata_props[:]
         converted.metadata_props.extend(self.proto.metadata_props)
         converted.ir_version = max(proto.ir_version, converted.ir_version, 4)
@@ -201,39 +201,6 @@ def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set
             kind = sparse.values.data_type
             copy.graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
     return copy, names
-
-
-def _keep_old_resize(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:
-    """Give Resize what Upsample and Resize meant below opset 11, RoiAlign below 16; the converter leaves new defaults.
-
-    Of nearest, which the standard left open, what ONNX Runtime does: up by the floor, down by the ceiling.
-    """
-    opset, now = (
-        next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0) for model in (original, raised)
-    )
-    if opset < 16 <= now:
-        _keep_old_roi_align(raised)
-    if opset >= 11:
-        return
-    old = {y for node in original.graph.node if node.op_type in ("Upsample", "Resize") for y in node.output}
-    constants = {t.name: t for t in raised.graph.initializer}
-    constants |= {n.output[0]: n.attribute[0].t for n in raised.graph.node if n.op_type == "Constant"}
-    for node in raised.graph.node:
-        if node.op_type == "Resize" and old & set(node.output):
-            scales = constants.get(node.input[2]) if len(node.input) > 2 else None
-            down = scales is not None and (onnx.numpy_helper.to_array(scales) < 1).any()
-            meaning = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil" if down else "floor"}
-            kept = [a for a in node.attribute if a.name not in meaning]
-            del node.attribute[:]
-            node.attribute.extend([*kept, *(onnx.helper.make_attribute(k, v) for k, v in meaning.items())])
-
-
-def _keep_old_roi_align(raised: onnx.ModelProto) -> None:
-    """Give RoiAlign what it meant below opset 16, where it had no choice; the converter leaves the new default."""
-    name = "coordinate_transformation_mode"
-    for node in raised.graph.node:
-        if node.op_type == "RoiAlign" and all(a.name != name for a in node.attribute):
-            node.attribute.append(onnx.helper.make_attribute(name, "output_half_pixel"))
 
 
 def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

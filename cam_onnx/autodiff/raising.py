@@ -1,4 +1,4 @@
-"""Nodes of a function's body at another opset than its own: onnx's version converter leaves functions out.
+"""What onnx's version converter leaves out when a file is raised: bodies of functions, and old meanings.
 
 The standard lets a function import another version than the model, as long as every operator in it is the same in
 both. Where one is not, it is converted here, node by node.
@@ -13,7 +13,7 @@ import onnx.version_converter
 
 from cam_onnx.autodiff import spelling
 
-__all__ = ["Unraisable", "respelled", "same_meaning"]
+__all__ = ["Unraisable", "keep_old_meanings", "respelled", "same_meaning"]
 
 
 class Unraisable(Exception):
@@ -103,3 +103,36 @@ def _converted(node: onnx.NodeProto, own: int, opset: int, fresh: Callable[[str]
         copy.output[:] = [names.setdefault(y, fresh(y)) if y else "" for y in each.output]
         found.append(copy)
     return found
+
+
+def keep_old_meanings(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:
+    """Give Resize what Upsample and Resize meant below opset 11, RoiAlign below 16; the converter leaves new defaults.
+
+    Of nearest, which the standard left open, what ONNX Runtime does: up by the floor, down by the ceiling.
+    """
+    opset, now = (
+        next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0) for model in (original, raised)
+    )
+    if opset < 16 <= now:
+        _keep_old_roi_align(raised)
+    if opset >= 11:
+        return
+    old = {y for node in original.graph.node if node.op_type in ("Upsample", "Resize") for y in node.output}
+    constants = {t.name: t for t in raised.graph.initializer}
+    constants |= {n.output[0]: n.attribute[0].t for n in raised.graph.node if n.op_type == "Constant"}
+    for node in raised.graph.node:
+        if node.op_type == "Resize" and old & set(node.output):
+            scales = constants.get(node.input[2]) if len(node.input) > 2 else None
+            down = scales is not None and (onnx.numpy_helper.to_array(scales) < 1).any()
+            meaning = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil" if down else "floor"}
+            kept = [a for a in node.attribute if a.name not in meaning]
+            del node.attribute[:]
+            node.attribute.extend([*kept, *(onnx.helper.make_attribute(k, v) for k, v in meaning.items())])
+
+
+def _keep_old_roi_align(raised: onnx.ModelProto) -> None:
+    """Give RoiAlign what it meant below opset 16, where it had no choice; the converter leaves the new default."""
+    name = "coordinate_transformation_mode"
+    for node in raised.graph.node:
+        if node.op_type == "RoiAlign" and all(a.name != name for a in node.attribute):
+            node.attribute.append(onnx.helper.make_attribute(name, "output_half_pixel"))

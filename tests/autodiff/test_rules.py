@@ -153,7 +153,10 @@ SYMMETRIC = {
     ("Clip", 2): "high < x or high < low: x and low play the same part",
     ("GroupNormalization", 2): "before 21 only the rank of x is read, and a group's sum is the same in any order",
 }
-ABORTS = {("ConvTranspose", 1): "onnx's shape inference ends the process on a Conv whose kernel has such dimensions"}
+ABORTS = dict.fromkeys(
+    [("Conv", 1), ("ConvTranspose", 1)],
+    "onnx's shape inference ends the process on a Conv whose kernel has such dimensions",
+)
 
 
 def inputs_with_a_rule() -> list[tuple[Rule, int]]:
@@ -202,6 +205,8 @@ def test_every_mutation_of_a_rule_makes_a_row_fail(rule: Rule, index: int):
             if caught:
                 break
         same = kind == "exchanged" and (not changed or (rule.op_type, index) in SYMMETRIC)
+        if rule.before and not changed:  # it only asks for the opset of its newer spelling
+            same = all(Trial(case, "float32").gradient.opset_import[0].version >= rule.before for case in rows)
         assert caught or same, f"{kind}: no row notices"
 
 

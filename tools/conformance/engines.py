@@ -1,0 +1,131 @@
+"""What runs a case: ONNX Runtime or onnx's reference evaluator, in float64 where the types allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+__all__ = ["COMPLEX", "ENGINES", "FLOATS", "Engine", "Trial", "trials"]
+
+FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+NARROW = FLOATS - {TensorProto.DOUBLE}
+COMPLEX = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
+Engine = Callable[[dict[str, np.ndarray]], list[Any]]
+
+
+@dataclass
+class Trial:
+    """A case at one precision in one engine."""
+
+    model: onnx.ModelProto
+    feeds: dict[str, Any]
+    engine: str
+    double: bool
+    forward: Engine
+    wrt: list[str] = field(default_factory=list)
+    of: list[str] = field(default_factory=list)
+
+
+def runtime(model: onnx.ModelProto) -> Engine:
+    """Return a session of ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.use_deterministic_compute = True
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = {i.name for i in session.get_inputs()}
+    return lambda feeds: session.run(None, {k: v for k, v in feeds.items() if k in names})
+
+
+def reference(model: onnx.ModelProto) -> Engine:
+    """Return onnx's reference evaluator."""
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(model)
+    return lambda feeds: list(evaluator.run(None, feeds))
+
+
+ENGINES = {"ONNX Runtime": runtime, "reference": reference}
+
+
+def doubled(model: onnx.ModelProto, feeds: dict[str, Any]) -> tuple[onnx.ModelProto, dict[str, Any]] | None:
+    """Return the model with float64 for its floating-point types, if the types then still fit one another."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    fixed = _fixed(model)
+    for info in (*copy.graph.input, *copy.graph.output, *copy.graph.value_info):
+        if info.type.tensor_type.elem_type in NARROW and info.name not in fixed:
+            info.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for tensor in copy.graph.initializer:
+        if tensor.data_type in NARROW and tensor.name not in fixed:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+    for node in copy.graph.node:
+        for attribute in node.attribute:
+            if attribute.name in ("to", "dtype", "output_dtype") and attribute.i in NARROW:
+                attribute.i = TensorProto.DOUBLE
+            elif attribute.HasField("t") and attribute.t.data_type in NARROW:
+                attribute.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(attribute.t).astype(np.float64)))
+    try:
+        onnx.shape_inference.infer_shapes(copy, check_type=True, strict_mode=True)
+    except Exception:  # noqa: BLE001  (onnx raises what it likes)
+        return None
+    wide = {
+        k: v.astype(np.float64)
+        if isinstance(v, np.ndarray) and v.dtype.name in ("float32", "float16", "bfloat16") and k not in fixed
+        else v
+        for k, v in feeds.items()
+    }
+    return copy, wide
+
+
+def _fixed(model: onnx.ModelProto) -> set[str]:
+    """Return the values of a one-node model whose type does not follow the first output's (scales, statistics)."""
+    if len(model.graph.node) != 1:
+        return set()
+    node, opset = model.graph.node[0], next((o.version for o in model.opset_import if not o.domain), 1)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    except onnx.defs.SchemaError:
+        return set()
+    if not schema.outputs:
+        return set()
+    wide = {c.type_param_str for c in schema.type_constraints if "tensor(double)" in c.allowed_type_strs}
+    both = [(node.input, schema.inputs), (node.output, schema.outputs)]
+    return {
+        name for names, formal in both for i, name in enumerate(names)
+        if formal and formal[min(i, len(formal) - 1)].type_str not in wide
+    }  # fmt: skip
+
+
+def same(ours: list[Any], theirs: list[Any]) -> bool:
+    """Whether an engine's outputs are the case's."""
+    for a, b in zip(ours, theirs, strict=False):
+        if isinstance(b, np.ndarray) and b.dtype.kind in "fiub":
+            a, b = np.asarray(a, np.float64), b.astype(np.float64)
+            if a.shape != b.shape or not np.allclose(a, b, rtol=2e-2, atol=2e-3, equal_nan=True):
+                return False
+    return True
+
+
+def trials(model: onnx.ModelProto, feeds: dict[str, Any], expected: list[Any]) -> Iterator[Trial]:
+    """Iterate over what runs a case forwards and gives its outputs, best first."""
+    wide = doubled(model, feeds)
+    for engine, build in ENGINES.items():
+        for double in (True, False):
+            if double and wide is None:
+                continue
+            used = wide if double and wide is not None else (model, feeds)
+            try:
+                run = build(used[0])
+                found = run(used[1])
+            except Exception:  # noqa: BLE001
+                continue
+            if same(found, expected):
+                yield Trial(*used, engine, double, run)

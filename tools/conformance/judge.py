@@ -1,0 +1,166 @@
+"""What becomes of a case: its gradient against central differences of the same engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from cam_onnx import autodiff
+from cam_onnx.errors import CamOnnxError
+from tools.conformance.cases import constants, loaded
+from tools.conformance.engines import COMPLEX, ENGINES, FLOATS, Engine, Trial, trials
+
+__all__ = ["Verdict", "judge"]
+
+RANDOM = {"Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
+
+
+@dataclass
+class Verdict:
+    """What became of a case: a bucket, and in words why."""
+
+    bucket: str
+    why: str = ""
+    engine: str = ""
+
+
+def judge(case: Any) -> Verdict:
+    """Return what becomes of one case."""
+    model, feeds, expected = loaded(case)
+    operators = {node.op_type for node in model.graph.node}
+    kinds = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+    floats = [
+        n for n, v in feeds.items() if kinds.get(n) in FLOATS and isinstance(v, np.ndarray) and v.dtype.kind in "fV"
+    ]
+    targets = [o.name for o in model.graph.output if o.type.tensor_type.elem_type in FLOATS]
+    if not floats or not targets:
+        names = [i.type.WhichOneof("value") for i in model.graph.input]
+        odd = any(n != "tensor_type" for n in names) or any(
+            k in COMPLEX or k > TensorProto.BFLOAT16 for k in kinds.values()
+        )
+        return Verdict("type" if odd else "input")
+    if operators & RANDOM or (operators == {"Dropout"} and "training" in case.name):
+        return Verdict("random")
+    differentiable, refused = wanted(model, floats, targets)
+    if "known at run time only" in refused:  # axes as inputs: as the constants that exporters write
+        model, feeds = constants(model, feeds)
+        differentiable, refused = wanted(model, floats, targets)
+    if refused:
+        return Verdict("refused", refused)
+    if not differentiable:
+        return Verdict("input")
+    last = Verdict("forward")
+    for trial in trials(model, feeds, expected):
+        trial.wrt, trial.of = differentiable, targets
+        try:
+            last = compare(trial)
+        except Exception as error:  # noqa: BLE001
+            last = Verdict("forward", f"{trial.engine}: {type(error).__name__}: {str(error)[:200]}")
+            continue
+        if last.bucket != "disagree":
+            return last
+    return last
+
+
+def wanted(model: onnx.ModelProto, floats: list[str], targets: list[str]) -> tuple[list[str], str]:
+    """Return the inputs that have a derivative, and why the gradient is refused if it is."""
+    try:
+        autodiff.gradient(model, floats, targets)
+        return floats, ""
+    except CamOnnxError as error:
+        every = str(error)
+    kept = []
+    for name in floats:
+        try:
+            autodiff.gradient(model, [name], targets)
+        except CamOnnxError as error:
+            if "has no derivative)" not in str(error):
+                return [], str(error)
+        else:
+            kept.append(name)
+    return kept, "" if kept or "has no derivative)" in every else every
+
+
+def compare(trial: Trial) -> Verdict:
+    """Compare the gradient with differences along random directions."""
+    model = autodiff.gradient(trial.model, trial.wrt, trial.of)
+    added = model.graph.node[len(trial.model.graph.node) :]
+    if not any(f"cotangent/{name}" in node.input for name in trial.of for node in added):
+        return Verdict("zero", engine=trial.engine)
+    run = ENGINES[trial.engine](model)
+    found = differences(trial, run, trial.feeds)
+    said = f"{trial.engine}, {'float64' if trial.double else 'float32'}"
+    if not found:
+        return Verdict("agree", engine=said)
+    rng = np.random.default_rng(7)
+    for size in (1e-2, 1e-1):  # a kink is where something is not smooth: beside it, it is
+        beside = {**trial.feeds}
+        for name in trial.wrt:
+            x = np.asarray(trial.feeds[name])
+            beside[name] = np.asarray(x + size * rng.uniform(0.3, 1.0, x.shape) * rng.choice([-1, 1], x.shape)).astype(
+                x.dtype
+            )
+        try:
+            if not differences(trial, run, beside):
+                return Verdict("kink", found, said)
+        except Exception:  # noqa: BLE001
+            continue
+    return Verdict("disagree", found, said)
+
+
+def differences(trial: Trial, run: Engine, feeds: dict[str, Any]) -> str:
+    """Return "" where every input's gradient is the difference, else both in words."""
+    rng = np.random.default_rng(0)
+    names = [o.name for o in trial.model.graph.output]
+
+    def floats(found: list[Any]) -> dict[str, np.ndarray]:
+        return {n: np.asarray(v).astype(np.float64) for n, v in zip(names, found, strict=True) if n in trial.of}
+
+    plain = floats(trial.forward(feeds))
+    cotangents = {n: np.asarray(rng.standard_normal(v.shape)) for n, v in plain.items()}
+    typed = {
+        f"cotangent/{n}": g.astype(np.float64 if _is_double(trial.model, n) else np.float32)
+        for n, g in cotangents.items()
+    }
+    grads = run({**feeds, **typed})[len(names) :]
+
+    def score(changed: dict[str, Any]) -> float:
+        found = floats(trial.forward({**feeds, **changed}))
+        return sum(float(np.vdot(g, np.where(np.isfinite(found[n]), found[n], 0))) for n, g in cotangents.items())
+
+    for name, grad in zip(trial.wrt, grads, strict=True):
+        x, grad = np.asarray(feeds[name]), np.asarray(grad).astype(np.float64)
+        if grad.shape != x.shape:
+            return f"{name}: shape {grad.shape} for {x.shape}"
+        if x.size == 0:
+            continue
+        if not np.isfinite(grad).all():
+            return f"{name}: not finite"
+        half = x.dtype.itemsize < 4
+        steps = (1e-5, 1e-4, 1e-2, 1.0) if x.dtype == np.float64 else (0.25, 1.0) if half else (1e-2, 3e-3, 3e-2, 1.0)
+        tol = 1e-5 if x.dtype == np.float64 else 2e-2 if half else 2e-3
+        missed = []
+        for step in steps:
+            missed.append("")
+            for seed in range(3):
+                v = np.random.default_rng(seed).standard_normal(x.shape)
+                ahead, behind = (np.asarray(x + sign * step * v).astype(x.dtype) for sign in (1, -1))
+                moved = (ahead.astype(np.float64) - behind.astype(np.float64)) / (2 * step)
+                theirs = (score({name: ahead}) - score({name: behind})) / (2 * step)
+                ours = float(np.vdot(grad, moved))
+                if not abs(ours - theirs) <= tol * (abs(theirs) + float(np.linalg.norm(grad * moved)) + 1e-2):
+                    missed[-1] = f"{name}: gradient {ours:.6g}, difference {theirs:.6g}"
+                    break
+            if not missed[-1]:
+                break
+        else:
+            return missed[0]
+    return ""
+
+
+def _is_double(model: onnx.ModelProto, name: str) -> bool:
+    return any(o.name == name and o.type.tensor_type.elem_type == TensorProto.DOUBLE for o in model.graph.output)
