@@ -258,7 +258,7 @@ ROWS_A = [
 ]  # fmt: skip
 
 ACME = ', "acme": 1'
-THREE = "a = acme.One(x) b = acme.Two(a) o = MaxRoiPool<pooled_shape=[8,8]>(b, r) " + make.HEAD
+THREE = "a = acme.One(x) b = acme.Two(a) o = acme.Three(b, r) " + make.HEAD
 MICROSOFT = ', "com.microsoft": 1'
 
 ROWS_B = [
@@ -296,15 +296,15 @@ ROWS_B = [
       alone="that it ends in time is the library's"),
     B("B56", "a custom operator on the path", make.text(f"a = acme.One(x) o = acme.Two(a) {make.HEAD}", imports=ACME),
       UnsupportedOperators, 2, "acme::One", calls=(lambda: convert(layers="x"),), argv="convert bad.onnx --layer x",
-      lines=4),
+      lines=5),
     B("B57a", "a custom operator beside the path", make.text(f"o = Relu(x) z = acme.One(x) {make.HEAD}",
       "(float[N,3,8,8] x) => (float[N,3] y, float[N,3,8,8] z)", imports=ACME), None, 0, "layer o"),
     A("B57b", "the same, run without its library", make.text(f"o = Relu(x) z = acme.One(x) {make.HEAD}",
       "(float[N,3,8,8] x) => (float[N,3] y, float[N,3,8,8] z)", imports=ACME), RunFailed, 1,
       "ONNX Runtime lacks an operator or type of the model", calls=(explain,)),
     B("B58", "three rules missing", make.text(THREE, "(float[N,3,8,8] x, float[N,5] r) => (float[N,3] y)", imports=ACME),
-      UnsupportedOperators, 2, "MaxRoiPool", calls=(lambda: convert(layers="x"),), argv="convert bad.onnx --layer x",
-      lines=5),
+      UnsupportedOperators, 2, "acme::Three", calls=(lambda: convert(layers="x"),), argv="convert bad.onnx --layer x",
+      lines=6),
     B("B59a", "EPContext", make.text(f"o = com.microsoft.EPContext<ep_cache_context=\"../x\">(x) {make.HEAD}",
       imports=MICROSOFT), UnsupportedOperators, 2, "com.microsoft::EPContext (1 node) loads a program"),
     B("B59b", "PyOp beside the path", make.text(f"o = Relu(x) z = acme.PyOp(x) {make.HEAD}",
