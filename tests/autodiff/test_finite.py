@@ -53,3 +53,11 @@ def test_a_masked_singularity_has_gradient_0(inner, slope):
 )
 def test_special_values(body, x, expected):
     assert gradient(body, x) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_row_that_a_mask_leaves_empty_gives_nothing_back():
+    body = (
+        "zero = Constant<value = double {0.0}>() least = ReduceMax<keepdims=1>(x) none = IsInf(least) "
+        "p = Softmax<axis=0>(x) h = Where(none, zero, p) y = Add(h, x)"
+    )
+    assert gradient(body, [-np.inf] * 4) == [1.0] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,7 @@ class Trial:
 
 def runtime(model: onnx.ModelProto) -> Engine:
     """Return a session of ONNX Runtime."""
+    os.environ.setdefault("ALLOW_RELEASED_ONNX_OPSET_ONLY", "0")  # onnx's newest opset is not released yet
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

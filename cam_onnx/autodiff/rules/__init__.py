@@ -24,6 +24,7 @@ from cam_onnx.autodiff.rules import (
     resize,
     sampling,
     signal,
+    softmax,
 )
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "resize",
     "sampling",
     "signal",
+    "softmax",
 ]

@@ -11,9 +11,6 @@ from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
-defvjp("Softmax", lambda op, g, y, x, axis: y * (g - op.ReduceSum(g * y, [axis])))
-defvjp("LogSoftmax", lambda op, g, y, x, axis: g - op.Exp(y) * op.ReduceSum(g, [axis]))
-
 
 def per_channel(op: Emitter, v: Val, x: Val) -> Val:
     """Shape a vector over channels so that it broadcasts over (N, C, *S)."""
