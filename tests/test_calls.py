@@ -354,7 +354,10 @@ def test_methods_that_need_no_gradient_work_where_there_is_none(method):
 def test_fallback_takes_the_first_and_says_so():
     explainer = Explainer(refused(), layers="features", fallback=True)
     assert explainer.contract.method == "ablation-cam"
-    assert "grad-cam is refused (com.microsoft::Inverse has no gradient rule): ablation-cam is taken instead" in explainer.notes
+    assert (
+        "grad-cam is refused (com.microsoft::Inverse has no gradient rule): ablation-cam is taken instead"
+        in explainer.notes
+    )
     assert explainer.explain(inputs=inputs(refused(), 1)).method == "ablation-cam"
     assert Explainer(BUILDERS["gap_linear"](), fallback=True).contract.method == "grad-cam"
 

@@ -64,6 +64,8 @@ class Again:
         """
         while value in self._same and not named:
             value = self._same[value]
+        if not named:
+            value = _stored(value)
         if value in self._same and self._wholly_same(value):
             self._alias(value)
             return value
@@ -117,3 +119,14 @@ class Again:
             self._emitted.add(top)
             self.nodes.append(top)
             stack.pop()
+
+
+def _stored(value: ir.Value) -> ir.Value:
+    """Return the initializer that a value is another name of, else the value.
+
+    PyTorch's older exporter writes equal weights once, and Identity for the others. ONNX Runtime (1.31) removes such a
+    node although folding is about to read it once more, and then refuses the file.
+    """
+    node = value.producer()
+    source = node.inputs[0] if node is not None and node.op_type == "Identity" and node.domain == "" else None
+    return source if source is not None and source.is_initializer() else value

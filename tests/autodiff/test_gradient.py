@@ -60,6 +60,22 @@ def test_a_gather_on_the_path_raises_13_to_16():
     assert autodiff.gradient(model, ["image"], ["logits"]).opset_import[0].version == 16
 
 
+def test_a_weight_with_two_names_is_read_where_it_is_stored():
+    """The older exporter of PyTorch writes equal weights once; ONNX Runtime loses the other name if folding reads it."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]> shared (float[N,4,5,5] image) => (float[N,4,5,5] y) {
+            again = Identity(w)
+            z = Relu(image)
+            y = BatchNormalization(z, again, b, m, v)
+        }
+    """)
+    for name, value in {"w": 3, "b": 0, "m": 0, "v": 4}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(4, value, np.float32), name))
+    feeds = {"image": np.ones((2, 4, 5, 5), np.float32), "cotangent/y": np.ones((2, 4, 5, 5), np.float32)}
+    [grad] = run(autodiff.gradient(model, ["image"], ["y"]), feeds, ["grad/image"])
+    np.testing.assert_allclose(grad, 1.5, rtol=1e-5)
+
+
 WRONG = {
     "unknown": (["imagee"], ["logits"], "has no value 'imagee'; did you mean 'image'"),
     "unknown of": (["image"], ["logit"], "has no value 'logit'; did you mean 'logits'"),

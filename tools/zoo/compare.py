@@ -121,7 +121,7 @@ def _middle(model: nn.Module, modules: dict[str, nn.Module], x: torch.Tensor) ->
 
 
 def _match(proto: onnx.ModelProto, x: Array, values: dict[str, Array]) -> tuple[str, str] | None:
-    """Return (module, value of the graph) of the same content."""
+    """Return (module, value of the graph) of the same content, one that no other value has if there is such."""
     count = 1 if _fixed(proto) else len(x)
     inferred = onnx.shape_inference.infer_shapes(proto)
     known = {v.name: v.type.tensor_type for v in (*inferred.graph.value_info, *inferred.graph.output)}
@@ -141,6 +141,7 @@ def _match(proto: onnx.ModelProto, x: Array, values: dict[str, Array]) -> tuple[
     del exposed.graph.output[:]
     exposed.graph.output.extend(onnx.helper.make_tensor_value_info(n, 1, None) for n in candidates)
     outputs = _session(exposed).run(None, {proto.graph.input[0].name: x[:count]})
+    several = None
     for module, value in values.items():
         value = value[: len(value) * count // len(x)]  # samples may share an axis with windows
         near = {
@@ -149,8 +150,11 @@ def _match(proto: onnx.ModelProto, x: Array, values: dict[str, Array]) -> tuple[
             if found.shape == value.shape and found.ndim >= 3
         }
         if near and min(near.values()) < 1e-2:  # deep down float32 may differ by that much
-            return module, min(near, key=lambda name: near[name])
-    return None
+            best = min(near, key=lambda name: near[name])
+            if sum(distance < 1e-4 for distance in near.values()) < 2:
+                return module, best
+            several = several or (module, best)
+    return several
 
 
 def _run(converted: onnx.ModelProto, x: Array, seed: Array) -> list[Array]:
