@@ -61,7 +61,7 @@ def test_a_gather_on_the_path_raises_13_to_16():
 
 
 def test_a_weight_with_two_names_is_read_where_it_is_stored():
-    """The older exporter of PyTorch writes equal weights once; ONNX Runtime loses the other name if folding reads it."""
+    """PyTorch's older exporter writes equal weights once; ONNX Runtime loses the other name if folding reads it."""
     model = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["": 17]> shared (float[N,4,5,5] image) => (float[N,4,5,5] y) {
             again = Identity(w)
