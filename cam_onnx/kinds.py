@@ -90,7 +90,7 @@ class ResidualSoftmax(_OfClass):
     word = "residual-softmax"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)  # Finer(281) would mean alpha
 class Finer(_OfClass):
     """``sum_d p_d (y_c - alpha y_d) / sum_d p_d`` over the `nearest` classes d (Zhang 2025, arXiv:2501.11309).
 

@@ -329,3 +329,8 @@ def test_an_exact_value_name_wins_over_an_expression():
     assert parse("a[0].max()", ["a", "a[0].max()"]).name == "a[0].max()"
     assert parse("a/b:0 / a", ["a", "b", "a/b:0"]).left.name == "a/b:0"
     assert parse("'x y'[0]", ["x y"]).of.name == "x y"
+
+
+def test_options_of_finer_are_named():
+    with pytest.raises(TypeError):
+        Finer(281)  # type: ignore[misc]  # a class? alpha?
