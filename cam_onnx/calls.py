@@ -15,6 +15,7 @@ import numpy as np
 
 from cam_onnx.contract import Axes, Contract, Layer
 from cam_onnx.engine import Array, Engine, check_feeds
+from cam_onnx.engine.layout import Layout, picture_axes, picture_size
 from cam_onnx.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Calls:
         self._parts, self._feeds, self._layer, self._anytime, self._tell = parts, dict(feeds), layer, anytime, tell
         self._target = {parts.contract.roles["target"]: np.array([target], np.int64)}
         self._drops = drops
+        self._layout = Layout(layer, picture_size(parts.contract, feeds))
         self.stopped = ""
 
     def of(self, need: str) -> Any:
@@ -143,14 +145,14 @@ class Calls:
 
     def probe(self, variants: Iterable[Array], count: int) -> Iterator[tuple[Array, Array]]:
         """Yield the layer's activations and gradients for each picture."""
-        names, order = [self._layer.activations, self._layer.gradients], self._layer.axes.order()
+        names = [self._layer.activations, self._layer.gradients]
         for found in self._pictures(self._parts.engine, variants, count, names):
-            yield from zip(*(found[name].transpose(order) for name in names), strict=True)
+            yield from zip(*(self._layout.turned(found[name]) for name in names), strict=True)
 
     def head(self, variants: Iterable[Array], count: int) -> Iterator[float]:
         """Yield a score for each (K, *S) of activations in the layer's place."""
         cut, trunk, engine = self._parts.halves(self._layer)
-        name, order = self._parts.contract.roles["score"], np.argsort(self._layer.axes.order())
+        name = self._parts.contract.roles["score"]
         fixed = None if cut.repeats else _batch(trunk, self._feeds) or 1
         crossing = trunk.run(check_feeds(trunk, _repeated(self._feeds, 1 if cut.repeats else fixed or 1)), cut.crossing)
         own = crossing.pop(self._layer.name)
@@ -158,7 +160,7 @@ class Calls:
 
         def feed(group: Array) -> dict[str, Array]:
             rest = {k: np.repeat(v, len(group), axis=0) for k, v in crossing.items()} if cut.repeats else crossing
-            return {**rest, self._layer.name: group.transpose(order).astype(own.dtype), **self._target}
+            return {**rest, self._layer.name: self._layout.back(group, own), **self._target}
 
         for found in self._batches(engine, variants, count, size, fixed, feed, [name]):
             yield from map(float, found[name].reshape(-1))
@@ -166,12 +168,14 @@ class Calls:
     def curvature(self, direction: Array) -> Array:
         """Return the score's Hessian with respect to the layer times a direction, (1, K, *S)."""
         engine, given, product = self._parts.curved(self._layer)
-        axes = self._layer.axes.order()
         fixed = _batch(engine, self._feeds) or 1
-        wide = np.repeat(direction.transpose(np.argsort(axes)), fixed, axis=0)
-        feeds = {**_repeated(self._feeds, fixed), **self._target, given: wide}
-        found = engine.run(check_feeds(engine, feeds), [product])[product]
-        return found.transpose(axes)[:1]
+        feeds = {**_repeated(self._feeds, fixed), **self._target}
+        like, here = direction, self._layer.gradients
+        if self._layer.axes.tokens is not None:  # tokens outside the grid do not move, but they are in the direction
+            like = np.zeros_like(self._parts.engine.run(check_feeds(self._parts.engine, feeds), [here])[here])
+        wide = self._layout.back(np.repeat(direction, fixed, axis=0), like)
+        found = engine.run(check_feeds(engine, {**feeds, given: wide}), [product])[product]
+        return self._layout.turned(found)[:1]
 
     def _picture(self) -> tuple[str, Axes]:
         contract = self._parts.contract
@@ -181,12 +185,7 @@ class Calls:
         layer = next((layer for layer in contract.layers if layer.name == name), None)
         if layer is not None:
             return name, layer.axes
-        shape = self._feeds[name].shape
-        last = contract.preprocess is not None and contract.preprocess.layout == "NHWC"
-        if contract.preprocess is None and len(shape) > 3:
-            last = shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4)
-        space = range(1, len(shape) - 1) if last else range(2, len(shape))
-        return name, Axes(0, len(shape) - 1 if last else 1, tuple(space))
+        return name, picture_axes(contract, self._feeds[name].shape)
 
     def _pictures(
         self, engine: Engine, variants: Iterable[Array], count: int, names: list[str]

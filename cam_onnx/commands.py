@@ -90,6 +90,8 @@ def inspect(options: argparse.Namespace) -> int:
         (v.name, v.op_type, _shape(v.shape), "default" if v.name == report.layer else "") for v in report.candidates
     ]
     printing.table(["name", "operator", "shape", ""], rows, "candidate layers")
+    if report.layer is not None:
+        printing.line(f"default layer: {report.layer}, {report.why}")
     for text in report.unsupported:
         printing.line(f"no gradient rule for {text}")
     for text in report.problems:

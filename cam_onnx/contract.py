@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from cam_onnx.axes import Axes, Tokens
 from cam_onnx.errors import ContractError, InputError
 
-__all__ = ["KEY", "SCHEMA", "Axes", "Contract", "Layer", "Preprocess"]
+__all__ = ["KEY", "SCHEMA", "Axes", "Contract", "Layer", "Preprocess", "Tokens"]
 
 KEY = "cam_onnx"
-SCHEMA = 1
+SCHEMA = 2  # what is written is 1 where no layer has tokens, which readers of 1 would take for a signal
 LONGEST = 16 << 20  # characters of a contract; of those that people use the labels are most
 
 FITS = ("stretch", "crop", "letterbox")
@@ -124,19 +125,6 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
-class Axes:
-    """Which axes of a value are batch, channel and spatial. Spatial may be empty (a layer without extent)."""
-
-    batch: int = 0
-    channel: int = 1
-    spatial: tuple[int, ...] = (2, 3)
-
-    def order(self) -> tuple[int, ...]:
-        """Return the permutation that brings the value to (N, K, *S)."""
-        return (self.batch, self.channel, *self.spatial)
-
-
-@dataclass(frozen=True)
 class Layer:
     """One exposed target layer.
 
@@ -147,7 +135,7 @@ class Layer:
     name: str
     activations: str
     gradients: str
-    axes: Axes = Axes()
+    axes: Axes = field(default_factory=Axes)
     head: str = "other"
 
 
@@ -212,7 +200,11 @@ class Contract:
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        data = asdict(self)
+        for entry, layer in zip(data["layers"], self.layers, strict=True):
+            entry["axes"] = layer.axes.to_dict()
+        schema = SCHEMA if any(layer.axes.tokens for layer in self.layers) else 1
+        return json.dumps({"schema": schema, **data}, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, where: str = "the model") -> Contract:
@@ -288,12 +280,10 @@ class Contract:
 
 
 def _layer(entry: dict[str, Any]) -> Layer:
-    axes = entry["axes"]
-    spatial = tuple(int(a) for a in axes["spatial"])
     return Layer(
         name=str(entry["name"]),
         activations=str(entry["activations"]),
         gradients=str(entry["gradients"]),
-        axes=Axes(int(axes["batch"]), int(axes["channel"]), spatial),
+        axes=Axes.of(entry["axes"]),
         head=str(entry.get("head", "other")),
     )

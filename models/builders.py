@@ -488,3 +488,138 @@ def opset7() -> onnx.ModelProto:
         """,
         dict(w1=he(8, 3, 3, 3), **norm("n1", 8), shape=ints(0, -1), w2=he(8, 5, fan=8), b2=bias(5)), opset=7, ir=3,
     ))  # fmt: skip
+
+
+def _attention_block(number: int, given: str, result: str, channels: int = 8, heads: int = 2) -> str:
+    """Return a transformer block from the normalised tokens on: ``n<number>`` is read, and `given` is added to it."""
+    i = number
+    return f"""
+        qkv0_{i} = MatMul(n{i}, w_qkv{i})
+        qkv1_{i} = Add(qkv0_{i}, b_qkv{i})
+        qkv2_{i} = Reshape(qkv1_{i}, to_heads)
+        qkv_{i} = Transpose<perm=[2,0,3,1,4]>(qkv2_{i})
+        q_{i} = Gather<axis=0>(qkv_{i}, zero)
+        k_{i} = Gather<axis=0>(qkv_{i}, one)
+        v_{i} = Gather<axis=0>(qkv_{i}, two)
+        kt_{i} = Transpose<perm=[0,1,3,2]>(k_{i})
+        dots_{i} = MatMul(q_{i}, kt_{i})
+        scaled_{i} = Mul(dots_{i}, scale)
+        share_{i} = Softmax<axis=-1>(scaled_{i})
+        mixed_{i} = MatMul(share_{i}, v_{i})
+        mixed1_{i} = Transpose<perm=[0,2,1,3]>(mixed_{i})
+        mixed2_{i} = Reshape(mixed1_{i}, from_heads)
+        out0_{i} = MatMul(mixed2_{i}, w_out{i})
+        out_{i} = Add(out0_{i}, b_out{i})
+        attended_{i} = Add({given}, out_{i})
+        m{i} = LayerNormalization<axis=-1>(attended_{i}, m{i}_s, m{i}_b)
+        hidden0_{i} = MatMul(m{i}, w_up{i})
+        hidden1_{i} = Add(hidden0_{i}, b_up{i})
+        hidden_{i} = Gelu(hidden1_{i})
+        down_{i} = MatMul(hidden_{i}, w_down{i})
+        {result} = Add(attended_{i}, down_{i})
+        """
+
+
+def _attention_weights(*numbers: int) -> dict[str, Draw | Array]:
+    found: dict[str, Draw | Array] = dict(
+        zero=np.array(0, np.int64), one=np.array(1, np.int64), two=np.array(2, np.int64), scale=reals(0.5),
+        to_heads=ints(0, -1, 3, 2, 4), from_heads=ints(0, -1, 8), listed=ints(0, 8, -1), begin=ints(0), next=ints(1),
+        rest=ints(1, 8), w_patch=he(8, 3, 4, 4), b_patch=bias(8), last_s=around_one(8), last_b=bias(8),
+        w_head=he(5, 8), b_head=bias(5),
+    )  # fmt: skip
+    for i in numbers:
+        found |= {
+            f"n{i}_s": around_one(8), f"n{i}_b": bias(8), f"m{i}_s": around_one(8), f"m{i}_b": bias(8),
+            f"w_qkv{i}": he(8, 24, fan=8), f"b_qkv{i}": bias(24), f"w_out{i}": he(8, 8, fan=8), f"b_out{i}": bias(8),
+            f"w_up{i}": he(8, 16, fan=8), f"b_up{i}": bias(16), f"w_down{i}": he(16, 8, fan=16),
+        }  # fmt: skip
+    return found
+
+
+_PATCHES = """
+        patches = Conv<strides=[4,4]>(image, w_patch, b_patch)
+        columns = Reshape(patches, listed)
+        positions = Transpose<perm=[0,2,1]>(columns)
+        """
+_WITH_CLASS = """
+        shape = Shape(positions)
+        batch = Slice(shape, begin, next)
+        class_shape = Concat<axis=0>(batch, rest)
+        class_token = Expand(class_row, class_shape)
+        """
+
+
+def _class_head(last: str) -> str:
+    return f"""
+        normed = LayerNormalization<axis=-1>({last}, last_s, last_b)
+        token = Gather<axis=1>(normed, zero)
+        logits = Gemm<transB=1>(token, w_head, b_head)
+        """
+
+
+@builder
+def vit_class() -> onnx.ModelProto:
+    """A transformer that reads its class token: the last attention reads `features`; behind it the grid has no say."""
+    return network(
+        "vit_class (float[N,3,16,16] image) => (float[N,5] logits)",
+        _PATCHES + _WITH_CLASS + """
+        tokens = Concat<axis=1>(class_token, positions)
+        x0 = Add(tokens, where)
+        n0 = LayerNormalization<axis=-1>(x0, n0_s, n0_b)
+        """ + _attention_block(0, "x0", "x1") + """
+        features = LayerNormalization<axis=-1>(x1, n1_s, n1_b)
+        """ + _attention_block(1, "x1", "x2").replace("n1,", "features,") + _class_head("x2"),
+        dict(**_attention_weights(0, 1), class_row=bias(8), where=he(1, 17, 8, fan=20)), opset=20, ir=9,
+    )  # fmt: skip
+
+
+@builder
+def vit_registers() -> onnx.ModelProto:
+    """A grid of 4 x 6 behind a class and two register tokens; positions known before these come; a Slice reads."""
+    return network(
+        "vit_registers (float[N,3,16,24] image) => (float[N,5] logits)",
+        _PATCHES + _WITH_CLASS + """
+        placed = Add(positions, where)
+        register_shape = Concat<axis=0>(batch, two_rows)
+        registers = Expand(register_rows, register_shape)
+        x0 = Concat<axis=1>(class_token, registers, placed)
+        features = LayerNormalization<axis=-1>(x0, n0_s, n0_b)
+        """ + _attention_block(0, "x0", "x1").replace("n0,", "features,") + """
+        normed = LayerNormalization<axis=-1>(x1, last_s, last_b)
+        token0 = Slice(normed, begin, next, next)
+        token = Squeeze(token0, next)
+        logits = Gemm<transB=1>(token, w_head, b_head)
+        """,
+        dict(**_attention_weights(0), class_row=bias(8), where=he(1, 24, 8, fan=20), two_rows=ints(2, 8),
+             register_rows=he(1, 2, 8, fan=8)), opset=20, ir=9,
+    )  # fmt: skip
+
+
+@builder
+def vit_mean() -> onnx.ModelProto:
+    """A transformer that averages its tokens, normalised before: `features` is the last list of them."""
+    return network(
+        "vit_mean (float[N,3,16,16] image) => (float[N,5] logits)",
+        _PATCHES + """
+        x0 = Add(positions, where)
+        n0 = LayerNormalization<axis=-1>(x0, n0_s, n0_b)
+        """ + _attention_block(0, "x0", "x1") + """
+        features = LayerNormalization<axis=-1>(x1, last_s, last_b)
+        pooled = ReduceMean<keepdims=0>(features, next)
+        logits = Gemm<transB=1>(pooled, w_head, b_head)
+        """,
+        dict(**_attention_weights(0), where=he(1, 16, 8, fan=20)), opset=20, ir=9,
+    )  # fmt: skip
+
+
+@builder
+def vit_any_size() -> onnx.ModelProto:
+    """A class token before a grid whose sizes are the picture's."""
+    return network(
+        "vit_any_size (float[N,3,H,W] image) => (float[N,5] logits)",
+        _PATCHES + _WITH_CLASS + """
+        x0 = Concat<axis=1>(class_token, positions)
+        features = LayerNormalization<axis=-1>(x0, n0_s, n0_b)
+        """ + _attention_block(0, "x0", "x1").replace("n0,", "features,") + _class_head("x1"),
+        dict(**_attention_weights(0), class_row=bias(8)), opset=20, ir=9,
+    )  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cam_onnx import Contract, ContractError, InputError, Preprocess
-from cam_onnx.contract import SCHEMA, Axes, Layer
+from cam_onnx.axes import Axes, Tokens
+from cam_onnx.contract import SCHEMA, Layer
 
 SHORT: Any = Preprocess  # takes short forms, and what the tests give wrong on purpose
 
@@ -38,6 +39,17 @@ def test_json_and_back():
     assert Contract.from_json(small.to_json()) == small
 
 
+def test_only_tokens_need_the_newer_schema():
+    plain = json.loads(FULL.to_json())
+    assert plain["schema"] == 1
+    assert all(set(layer["axes"]) == {"batch", "channel", "spatial"} for layer in plain["layers"])
+    listed = FULL.with_(layers=(Layer("t", "a", "g", Axes(0, 2, (1,), Tokens(5, (14, None)))), *FULL.layers))
+    data = json.loads(listed.to_json())
+    assert data["schema"] == 2
+    assert data["layers"][0]["axes"]["tokens"] == {"first": 5, "grid": [14, None]}
+    assert Contract.from_json(listed.to_json()) == listed
+
+
 def test_equal_contracts_are_equal_bytes():
     shuffled = FULL.with_(roles=dict(reversed(FULL.roles.items())))
     assert shuffled.to_json() == FULL.to_json()
@@ -61,6 +73,11 @@ def damaged(**changes):
     return json.dumps(data)
 
 
+def with_tokens(tokens, spatial=(1,)):
+    axes = {"batch": 0, "channel": 2, "spatial": spatial, "tokens": tokens}
+    return damaged(layers=[dict(name="a", activations="a", gradients="g", axes=axes)])
+
+
 DAMAGED = {
     "newer": (damaged(schema=SCHEMA + 1), f"schema {SCHEMA + 1}, this cam_onnx reads up to {SCHEMA}: upgrade"),
     "schema of another kind": (damaged(schema="1"), "has schema '1'"),
@@ -73,6 +90,11 @@ DAMAGED = {
     "no layers": (damaged(layers=[]), "no layers or bad roles"),
     "layers of another kind": (damaged(layers=3), "is not a cam_onnx contract"),
     "axes of another kind": (damaged(layers=[dict(name="a", activations="a", gradients="g", axes=1)]), "is not a cam"),
+    "tokens of another kind": (with_tokens(3), "is not a cam_onnx contract"),
+    "tokens without a grid": (with_tokens({"first": 1, "grid": []}), "is not a cam_onnx contract"),
+    "tokens before the list": (with_tokens({"first": -1, "grid": [2, 2]}), "is not a cam_onnx contract"),
+    "a grid of nothing": (with_tokens({"first": 1, "grid": [0, 2]}), "a grid of 0 positions"),
+    "tokens on two axes": (with_tokens({"first": 1, "grid": [2, 2]}, (1, 3)), "on 2 axes"),
     "no roles": (damaged(roles=...), "is not a cam_onnx contract"),
     "roles of another kind": (damaged(roles=[1]), "is not a cam_onnx contract"),
     "a role that is no name": (damaged(roles={"target": 1, "logits": "l"}), "no layers or bad roles"),

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "cam_onnx"
 
 FLOORS = [
     {
+        "axes",
         "contract",
         "declared",
         "distributions",

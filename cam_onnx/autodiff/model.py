@@ -17,6 +17,7 @@ import onnx.version_converter
 import onnx_ir as ir
 
 from cam_onnx import wire
+from cam_onnx.autodiff import sizes
 from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
 from cam_onnx.autodiff.functions import all_names, raised
@@ -71,7 +72,7 @@ class Model:
         self.bodies = Bodies(self.proto, self.opset, all_names(self.proto), inferred)
         self.graph.meta["bodies"] = self.bodies
         hints: dict[str, onnx.TypeProto] = {}
-        while told := self.bodies.told(self.graph):
+        while told := self.bodies.told(self.graph) | _new(sizes.told(self.graph), hints):
             hints |= told
             _retype([*_values(self.graph), *self.sparse], inferred(self.proto, self.name, hints))
         annotate(self.graph)
@@ -201,6 +202,10 @@ def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set
             kind = sparse.values.data_type
             copy.graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
     return copy, names
+
+
+def _new(told: dict[str, onnx.TypeProto], before: dict[str, onnx.TypeProto]) -> dict[str, onnx.TypeProto]:
+    return {name: kind for name, kind in told.items() if name not in before or before[name] != kind}
 
 
 def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

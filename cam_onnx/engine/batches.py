@@ -11,6 +11,7 @@ import numpy as np
 from cam_onnx.contract import Contract
 from cam_onnx.engine import Array, Engine, check_feeds
 from cam_onnx.engine.evidence import Evidence, LayerEvidence, gather
+from cam_onnx.engine.layout import picture_size
 
 __all__ = ["Cut", "chunks", "join", "pick", "run", "run_head"]
 
@@ -41,8 +42,9 @@ def run(
     feeds: Mapping[str, Array],
     targets: Sequence[int],
     progress: Progress | None = None,
+    size: Sequence[int] | None = None,
 ) -> Evidence:
-    """Return the evidence of N samples, one target each.
+    """Return the evidence of N samples, one target each; `size` as for `gather`.
 
     Raises
     ------
@@ -51,9 +53,9 @@ def run(
     """
     found, at = [], 0
     for part, count in chunks(engine, feeds, len(targets), contract.roles["target"]):
-        size = max(count, _fixed(engine, part, contract.roles["target"]) or 0)
-        padded = [*targets[at : at + count], *[targets[at]] * (size - count)]
-        found.append(pick(gather(engine, contract, part, padded), range(count)))
+        full = max(count, _fixed(engine, part, contract.roles["target"]) or 0)
+        padded = [*targets[at : at + count], *[targets[at]] * (full - count)]
+        found.append(pick(gather(engine, contract, part, padded, size), range(count)))
         at += count
         if progress is not None:
             progress(at, len(targets))
@@ -139,10 +141,11 @@ def run_head(
     parts = [
         (trunk.run(check_feeds(trunk, part), cut.crossing), count) for part, count in chunks(trunk, feeds, len(wanted))
     ]
+    of_picture = picture_size(cut.contract, feeds)
     if cut.repeats:
         owner = [i for i, group in enumerate(wanted) for _ in group]
         crossing = {name: np.concatenate([part[name][:count] for part, count in parts])[owner] for name in cut.crossing}
-        return run(head, cut.contract, crossing, [target for group in wanted for target in group], progress)
+        return run(head, cut.contract, crossing, [target for group in wanted for target in group], progress, of_picture)
     runs = []
     total = sum(map(len, wanted))
     for k in range(max(map(len, wanted))):
@@ -150,7 +153,7 @@ def run_head(
         for part, count in parts:
             mine, column = column[:count], column[count:]
             size = 1 if cut.contract.single else len(part[cut.crossing[0]])
-            evidence = gather(head, cut.contract, part, mine + mine[-1:] * (size - count))
+            evidence = gather(head, cut.contract, part, mine + mine[-1:] * (size - count), of_picture)
             found.append(pick(evidence, range(count)))
         runs.append(join(found))
         if progress is not None:

@@ -1,12 +1,13 @@
 """Evidence: what one run of a converted model says, in the shapes that every method reads.
 
 The model keeps its own layouts (a layer may be NHWC, a text recogniser has its batch on axis 1) and its
-contract says which axis is what. Here, and nowhere later, values are turned to (N, K, *S) and (N, C).
+contract says which axis is what. Here, and nowhere later, values are turned to (N, K, *S) and (N, C), and lists of
+tokens are laid out on their grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from cam_onnx.contract import Contract
 from cam_onnx.engine import Array, Engine, check_feeds
+from cam_onnx.engine.layout import Layout, mismatch, picture_size
 from cam_onnx.errors import ContractError, InputError, shown
 
 __all__ = ["Evidence", "LayerEvidence", "gather"]
@@ -48,7 +50,13 @@ class Evidence:
     layers: dict[str, LayerEvidence]
 
 
-def gather(engine: Engine, contract: Contract, feeds: Mapping[str, Any], target: Any = -1) -> Evidence:
+def gather(
+    engine: Engine,
+    contract: Contract,
+    feeds: Mapping[str, Any],
+    target: Any = -1,
+    size: Sequence[int] | None = None,
+) -> Evidence:
     """Run a converted model once.
 
     Parameters
@@ -61,13 +69,15 @@ def gather(engine: Engine, contract: Contract, feeds: Mapping[str, Any], target:
         The original inputs.
     target : int or (N,) integers
         Class indices in the flattened logits; -1 is the largest. Length 1 serves every sample.
+    size : sequence of int, optional
+        Of the picture, where it is not among the feeds: grids of tokens may depend on it.
 
     Raises
     ------
     ContractError
         The model lacks an output or an axis that its contract promises.
     InputError
-        See `check_feeds`; or `target` is not made of integers.
+        See `check_feeds`; or `target` is not made of integers; or tokens are not known to be one grid.
     RunFailed
     """
     wanted = dict.fromkeys(contract.names())
@@ -79,25 +89,23 @@ def gather(engine: Engine, contract: Contract, feeds: Mapping[str, Any], target:
     if classes.dtype.kind not in "iu" or classes.ndim != 1:
         raise InputError(f"target: expected class indices, got {classes.dtype.name} of shape {classes.shape}")
     with_target = {**feeds, contract.roles["target"]: classes.astype(np.int64)}
-    found = engine.run(check_feeds(engine, with_target), list(wanted))
+    checked = check_feeds(engine, with_target)
+    found = engine.run(checked, list(wanted))
+    size = picture_size(contract, checked) if size is None else size
 
     logits = found[contract.roles["logits"]]
     if contract.single:
         logits = logits.reshape(1, -1)
     elif not 0 <= contract.batch_axis < logits.ndim:
-        raise _mismatch(contract.score, logits.shape, f"batch axis {contract.batch_axis}")
+        raise mismatch(contract.score, logits.shape, f"batch axis {contract.batch_axis}")
     else:
         logits = np.moveaxis(logits, contract.batch_axis, 0)
         logits = logits.reshape(len(logits), -1) if logits.size else logits.reshape(len(logits), 0)
     layers = {}
     for layer in contract.layers:
-        order = layer.axes.order()
-        values = [found[name] for name in (layer.activations, layer.gradients) if name]
-        for value in values:
-            if sorted(order) != list(range(value.ndim)):
-                raise _mismatch(layer.name, value.shape, f"axes {order}")
-        turned = [_floating(value.transpose(order)) for value in values]
-        layers[layer.name] = LayerEvidence(turned[0], turned[1] if layer.gradients else None)
+        layout = Layout(layer, size)
+        values = [_floating(layout.turned(found[name])) for name in (layer.activations, layer.gradients) if name]
+        layers[layer.name] = LayerEvidence(values[0], values[1] if layer.gradients else None)
     return Evidence(
         logits=_floating(logits),
         target=np.ascontiguousarray(found[contract.roles["class"]].reshape(-1), dtype=np.int64),
@@ -108,9 +116,3 @@ def gather(engine: Engine, contract: Contract, feeds: Mapping[str, Any], target:
 
 def _floating(value: Array) -> Array:
     return np.ascontiguousarray(value, dtype=value.dtype if value.dtype == np.float64 else np.float32)
-
-
-def _mismatch(name: str, shape: tuple[int, ...], said: str) -> ContractError:
-    return ContractError(
-        f"{shown(name)!r} has shape {shape}, which does not fit its contract ({said}): convert the original again"
-    )

@@ -134,7 +134,7 @@ def from_inputs(
     first = feeds.get(image_name, next(iter(feeds.values()), None))
     count = 1 if contract.single or first is None or not first.ndim else len(first)
     size: tuple[int, ...] | None = None
-    if image_name in feeds and feeds[image_name].ndim == len(contract.layers[0].axes.spatial) + 2:
+    if image_name in feeds and feeds[image_name].ndim == contract.layers[0].axes.extent + 2:
         last = contract.preprocess is not None and contract.preprocess.layout == "NHWC"
         size = feeds[image_name].shape[1:-1] if last else feeds[image_name].shape[2:]
     stem = next((_stem(path, 0) for path in paths.values()), None)

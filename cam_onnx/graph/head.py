@@ -139,6 +139,8 @@ def _cut(model: Model, contract: Contract) -> Head:
     part = Model(head, model.folder, model.name)
     converted, own = rewrite(part, classes, places, "required")
     own = own.with_(layers=tuple(replace(layer, name=name) for layer, name in zip(own.layers, names, strict=True)))
+    if "image" in contract.roles:  # of the whole model, whose grids of tokens follow from its size
+        own.roles["image"] = contract.roles["image"]
     batches = [None if v.shape is None or len(v.shape) == 0 else v.shape[0] for v in (*crossing, score)]
     symbol = None if contract.single else batches[-1]
     repeats = symbol is not None and not isinstance(symbol, int) and all(batch == symbol for batch in batches)

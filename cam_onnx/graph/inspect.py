@@ -47,6 +47,8 @@ class Report:
         The value that is explained by default; None: `problems` says why.
     layer : str or None
         The default target layer.
+    why : str
+        Why it is.
     candidates : tuple of Described
         Values with spatial extent on the way to the score, in the order of the graph.
     unsupported : tuple of str
@@ -62,6 +64,7 @@ class Report:
     converted: bool
     score: str | None
     layer: str | None
+    why: str
     candidates: tuple[Described, ...]
     unsupported: tuple[str, ...]
     problems: tuple[str, ...]
@@ -101,11 +104,10 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
     if loaded.opset < spelling.LOWEST:
         prepared = attempt(lambda: loaded.raise_to(spelling.LOWEST)) or loaded
     found = attempt(lambda: find_score(prepared, score))
-    places, unsupported, layer = [], [], None
+    places, unsupported, default = [], [], None
     if found is not None:
         places = candidates(prepared, found)
         default = attempt(lambda: find_layers(prepared, None, found))
-        layer = default[0].name if default else None
         path = mark(prepared.graph, fed(prepared), [prepared.values[found.name]], prepared.opset, RULES)
         for name, nodes in sorted(path.refused.items()):
             count = f"{len(nodes)} node{'s'[: len(nodes) > 1]}"
@@ -117,7 +119,8 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
         outputs=tuple(_described(value) for value in loaded.graph.outputs),
         converted=converted is not None,
         score=None if found is None else found.name,
-        layer=layer,
+        layer=default[0].name if default else None,
+        why=default[0].why if default else "",
         candidates=tuple(_described(prepared.values[place.name]) for place in places),
         unsupported=tuple(unsupported),
         problems=tuple(problems),

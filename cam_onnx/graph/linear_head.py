@@ -5,6 +5,8 @@ CAM (Zhou 2016) is defined for such heads only; there Σ gradients over space IS
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 
 from cam_onnx.autodiff.backward import Path
@@ -46,17 +48,21 @@ def describe(layer: ir.Value, score: ir.Value, path: Path, axes: Axes) -> str:
 
 def _covers_space(node: ir.Node, x: ir.Value, axes: Axes) -> bool:
     """Whether the node reduces all spatial axes, each entry counted once, and nothing else."""
+    y = node.outputs[0]
+    if axes.tokens is not None:  # others in the list are averaged with the grid's
+        sizes = axes.tokens.grid
+        if x.shape is None or None in sizes or x.shape[axes.spatial[0]] != math.prod(map(int, filter(None, sizes))):
+            return False
     if node.op_type.startswith("Global"):
         return True
-    y = node.outputs[0]
     if x.shape is None or y.shape is None:
         return False
     if node.op_type.startswith("Reduce"):
         return _reduced_axes(node, len(x.shape)) == set(axes.spatial)
-    sizes = [x.shape[i] for i in axes.spatial]
+    lengths = [x.shape[i] for i in axes.spatial]
     kernel = list(node.attributes["kernel_shape"].as_ints())
     pads = node.attributes.get("pads")
-    return kernel == sizes and (pads is None or not any(pads.as_ints()))
+    return kernel == lengths and (pads is None or not any(pads.as_ints()))
 
 
 def _reduced_axes(node: ir.Node, rank: int) -> set[int] | None:

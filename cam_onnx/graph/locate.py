@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from cam_onnx.autodiff.backward import label, mark
+from cam_onnx.autodiff.backward import mark
 from cam_onnx.autodiff.functions import inside
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.contract import Axes
 from cam_onnx.errors import InputError, LayerNotFound, ScoreNotFound, did_you_mean, shown
+from cam_onnx.graph.default_layer import choose
 from cam_onnx.graph.roles import Roles, axes_of, follow, has_extent
 
 __all__ = ["Place", "Score", "candidates", "fed", "find_dense", "find_layers", "find_score", "picture_input"]
@@ -44,10 +45,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Place:
-    """A target layer: a value's name and what its axes are."""
+    """A target layer: a value's name, what its axes are, and why it is the default."""
 
     name: str
     axes: Axes
+    why: str = ""
 
 
 def fed(model: Model) -> list[ir.Value]:
@@ -199,7 +201,8 @@ def _on_path(model: Model, score: Score) -> list[ir.Value]:
 def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -> list[Place]:
     """Return the target layers: value names, node names (their first output), or the default.
 
-    The default is the last value with spatial extent before the global pooling or flatten.
+    The default is the last value with spatial extent before the global pooling or flatten; where a class token is
+    read, the input of the last attention.
 
     Raises
     ------
@@ -215,13 +218,13 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
                 f"values on the way: {_listed([v.name or '' for v in _on_path(model, score)])}. "
                 "Name a layer (layers=, --layer)"
             )
-        if (late := _goes_on(model, model.values[found[-1].name], score)) is not None:
+        chosen, why = choose(model, model.values[score.name], {model.values[p.name]: p.axes for p in found})
+        if chosen is None:
             raise LayerNotFound(
-                f"{model.name}: behind {shown(found[-1].name)!r}, the last value with spatial axes, the network goes "
-                f"on with positions as a list of tokens (at {shown(late)!r}), so that it would be a poor default; name "
-                f"the layer that you mean (layers=, --layer); candidates: {_listed([place.name for place in found])}"
+                f"{model.name}: {why}; name the layer that you mean (layers=, --layer); candidates: "
+                f"{_listed([place.name for place in found])}"
             )
-        return _of_known_type(model, found[-1:])
+        return _of_known_type(model, [replace(p, why=why) for p in found if model.values[p.name] is chosen])
     roles = follow(model.graph)
     names = [names] if isinstance(names, str) else list(names)
     if not names:
@@ -240,22 +243,6 @@ def _of_known_type(model: Model, places: list[Place]) -> list[Place]:
                 "not of the standard; export the model with the types of its inner values (value_info)"
             )
     return places
-
-
-_REARRANGES = _TRANSPARENT | {"Transpose"}
-
-
-def _goes_on(model: Model, layer: ir.Value, score: Score) -> str | None:
-    """Return the first node behind the layer that still works on positions: on a list of them, or by attention."""
-    roles = follow(model.graph)
-    path = mark(model.graph, [layer], [model.values[score.name]], model.opset, RULES)
-    for node in path.nodes:
-        lists = [v for v in (*node.inputs, *node.outputs) if v in path.values and "t" in roles.get(v, ())]
-        on_lists = node.op_type not in _REARRANGES and any(y in lists for y in node.outputs)
-        products = node.op_type in ("MatMul", "Einsum", "Attention")
-        if on_lists or (products and len({x for x in node.inputs if x in path.values}) > 1):
-            return label(node)
-    return None
 
 
 def _named(model: Model, name: str, roles: dict[ir.Value, Roles], score: Score) -> Place:

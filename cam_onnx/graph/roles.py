@@ -12,10 +12,13 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from cam_onnx.contract import Axes
+from cam_onnx.graph.cells import WITHIN, regrouped
+from cam_onnx.graph.positions import LIST, Positions, along, back, dims, merged
 
 __all__ = ["Roles", "axes_of", "follow", "has_extent"]
 
-Roles = tuple[str, ...]  # per axis: "n", "c", "s0", "s1", ..., "t" (all positions as a list), or "?"
+# per axis: "n", "c", "s0", "s1", ..., "t" (a list of positions, see `positions`), "d0", ... (see `cells`), or "?"
+Roles = tuple[str, ...]
 
 _CHANNELS_FIRST = {
     "AveragePool",
@@ -57,13 +60,22 @@ def follow(graph: ir.Graph) -> dict[ir.Value, Roles]:
 def axes_of(roles: Roles) -> Axes | None:
     """Return the contract's axes, or None if batch, channel or space is not among the roles."""
     space = sorted((r, i) for i, r in enumerate(roles) if r.startswith("s"))
-    if "n" not in roles or "c" not in roles or not space or "?" in roles:
+    lists = [i for i, r in enumerate(roles) if r == LIST]
+    if roles.count("n") != 1 or roles.count("c") != 1 or any(role[0] in f"?{WITHIN}" for role in roles):
         return None
-    return Axes(roles.index("n"), roles.index("c"), tuple(i for _, i in space))
+    batch, channel = roles.index("n"), roles.index("c")
+    if not lists:
+        return Axes(batch, channel, tuple(i for _, i in space)) if space else None
+    role = roles[lists[0]]
+    if len(lists) > 1 or space or not isinstance(role, Positions):
+        return None
+    return Axes(batch, channel, (lists[0],), role.tokens)
 
 
 def has_extent(value: ir.Value, axes: Axes) -> bool:
     """Whether any spatial axis is longer than 1, or of unknown length."""
+    if axes.tokens is not None:
+        return any(size != 1 for size in axes.tokens.grid)
     return value.shape is None or any(value.shape[i] != 1 for i in axes.spatial)
 
 
@@ -84,35 +96,52 @@ def _of_picture(value: ir.Value) -> Roles | None:
 def _of_output(node: ir.Node, index: int, roles: dict[ir.Value, Roles]) -> Roles | None:
     y = node.outputs[index]
     rank = None if y.shape is None else len(y.shape)
-    if node.op_type in _CHANNELS_FIRST and index == 0:
-        return channels_first(rank) if rank is not None and rank > 2 else None
     known = [(x, roles[x]) for x in node.inputs if x is not None and x in roles]
+    if node.op_type in _CHANNELS_FIRST and index == 0 and not (known and LIST in known[0][1]):
+        return channels_first(rank) if rank is not None and rank > 2 else None
     if not known:
         return None
     x, source = known[0]
+    if node.op_type == "MatMul":
+        return _product(node, roles, rank)
     if node.op_type == "Transpose":
         perm = _ints(node, "perm") or list(reversed(range(len(source))))
-        return tuple(source[i] for i in perm)
+        return tuple(source[i] for i in perm) if len(perm) == len(source) else None
     if node.op_type in ("Squeeze", "Unsqueeze") or node.op_type.startswith("Reduce"):
         return _moved(node, x, source, rank)
     if node.op_type in ("Reshape", "Flatten", "Einsum"):
-        return source if _same_shape(x, y) else _merged(source, y)
-    same = [r for _, r in known if rank is None or len(r) == rank]
-    return same[0] if same else None
-
-
-def _merged(source: Roles, y: ir.Value) -> Roles | None:
-    """Roles where a reshape may have made one axis of all spatial ones: positions as a list ("t", for tokens)."""
-    space = [i for i, role in enumerate(source) if role.startswith("s")]
-    together = len(space) > 1 and space == list(range(space[0], space[0] + len(space)))
-    if not together or y.shape is None or len(y.shape) != len(source) - len(space) + 1:
+        if _same_shape(x, y):
+            return source
+        if node.op_type != "Reshape":
+            return None
+        return back(x, source, y) or merged(x, source, y) or regrouped(source, dims(x) or (), dims(y) or ())
+    if LIST in source and node.op_type.startswith("Global"):
         return None
-    return (*source[: space[0]], "t", *source[space[-1] + 1 :])
+    same = [along(node, index, r, x) for x, r in known if rank is None or len(r) == rank]
+    return max(same, key=_certainty) if same else None
+
+
+def _certainty(roles: Roles) -> int:
+    """More where more is known: the other operand may be a part that was reduced and is broadcast again."""
+    return -sum(10 if role == "?" else role == LIST and not isinstance(role, Positions) for role in roles)
+
+
+def _product(node: ir.Node, roles: dict[ir.Value, Roles], rank: int | None) -> Roles | None:
+    """The last axis of a matrix product is the second factor's: new channels where channels are summed over."""
+    a, b = node.inputs[:2]
+    left, right = (None if x is None else roles.get(x) for x in (a, b))
+    if left is not None and right is not None:
+        return (*left[:-1], right[-1]) if len(left) == len(right) == rank else None
+    if left is not None and len(left) == rank:
+        return left if left[-1] == "c" else (*left[:-1], LIST if left[-1] == LIST else "?")
+    if right is not None and len(right) == rank:
+        return (*right[:-2], LIST if right[-2] == LIST else "?", right[-1])
+    return None
 
 
 def _moved(node: ir.Node, x: ir.Value, source: Roles, rank: int | None) -> Roles | None:
     if rank == len(source):
-        return source
+        return along(node, 0, source, x)
     axes = _ints(node, "axes")
     if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
         constant = node.inputs[1].const_value

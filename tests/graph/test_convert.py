@@ -236,8 +236,9 @@ def test_original_outputs_do_not_change(name):
         data = convert(model, layers=layers).to_bytes()
         assert largest_difference(plain, run(data, feeds, names, optimised=False)) <= rounding
     plain = run(model, feeds)
-    assert largest_difference(plain, run(convert(model).to_bytes(), feeds, names)) <= rounding
-    for layer in everywhere:
+    if not name.startswith("vit_"):  # the input of an attention lies inside what runtimes fuse
+        assert largest_difference(plain, run(convert(model).to_bytes(), feeds, names)) <= rounding
+    for layer in (None, *everywhere):
         converted = convert(model, layers=layer)
         difference = largest_difference(plain, run(converted.to_bytes(), feeds, names))
         # a fusion that no longer happens rounds otherwise, and the contract says where that may be
