@@ -1,4 +1,4 @@
-"""The contact sheet: every method on the bundled network and pictures, into docs/gallery.png.
+"""The contact sheet: every method on the bundled network and pictures, into docs/images/gallery.jpg.
 
 ``python -m benchmarks.gallery`` (many minutes: the network runs thousands of times). With names of methods: these
 alone, of the first picture, into build/gallery.png.
@@ -20,7 +20,7 @@ from cam_onnx.render import image
 
 ROOT = Path(__file__).parent.parent
 PICTURES = [ROOT / "models" / "pictures" / name for name in ("chelsea.png", "coffee.png")]
-OUT = ROOT / "docs" / "gallery.png"
+OUT = ROOT / "docs" / "images" / "gallery.jpg"
 SIDE, TEXT, ACROSS = 112, 16, 8
 
 FEWER: dict[str, dict[str, Any]] = {
