@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,10 +39,10 @@ def fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def collect(only: str | None) -> dict[str, dict[str, str]]:
+def collect(only: str | None) -> dict[str, dict[str, Any]]:
     """Judge every case that is not judged yet; what ends the process is found by its name when it goes on."""
     mark = fingerprint()
-    done: dict[str, dict[str, str]] = {}
+    done: dict[str, dict[str, Any]] = {}
     begun = ""
     if DONE.exists() and only is None:
         for line in DONE.read_text().splitlines():
@@ -62,12 +63,16 @@ def collect(only: str | None) -> dict[str, dict[str, str]]:
                 warnings.simplefilter("ignore")
                 with np.errstate(all="ignore"):
                     verdict = judge(case)
-            entry = {"name": case.name, "operator": operator_of(case), "bucket": verdict.bucket, "why": verdict.why}
-            entry["engine"] = verdict.engine
+            entry: dict[str, Any] = {"name": case.name, "operator": operator_of(case), "bucket": verdict.bucket}
+            entry["why"] = verdict.why
+            entry |= {"engine": verdict.engine, "engines": verdict.engines}
             done[case.name] = entry
             print(json.dumps({"mark": mark, **entry}), file=out, flush=True)
             if only is not None or verdict.bucket in ("disagree", "refused"):
-                print(f"{number:5} {case.name}: {verdict.bucket} {verdict.engine} {verdict.why}", file=sys.stderr)
+                print(
+                    f"{number:5} {case.name}: {verdict.bucket} {verdict.engine} {verdict.why} {verdict.engines}",
+                    file=sys.stderr,
+                )
     return done
 
 

@@ -31,6 +31,10 @@ class Trial:
     wrt: list[str] = field(default_factory=list)
     of: list[str] = field(default_factory=list)
 
+    @property
+    def said(self) -> str:
+        return f"{self.engine}, {'float64' if self.double else 'as given'}"
+
 
 def runtime(model: onnx.ModelProto) -> Engine:
     """Return a session of ONNX Runtime."""
@@ -117,9 +121,15 @@ def same(ours: list[Any], theirs: list[Any]) -> bool:
 
 
 def trials(model: onnx.ModelProto, feeds: dict[str, Any], expected: list[Any]) -> Iterator[Trial]:
-    """Iterate over what runs a case forwards and gives its outputs, best first."""
+    """Iterate over what runs a case forwards and gives its outputs, best first.
+
+    The reference evaluator only where ONNX Runtime does not: a gradient must run where the model does.
+    """
     wide = doubled(model, feeds)
+    runs = False
     for engine, build in ENGINES.items():
+        if runs:
+            return
         for double in (True, False):
             if double and wide is None:
                 continue
@@ -130,4 +140,5 @@ def trials(model: onnx.ModelProto, feeds: dict[str, Any], expected: list[Any]) -
             except Exception:  # noqa: BLE001
                 continue
             if same(found, expected):
+                runs = True
                 yield Trial(*used, engine, double, run)
