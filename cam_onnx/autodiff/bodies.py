@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
-from cam_onnx.autodiff.body_types import entering, ranked, tells, type_of, widened, without_symbols
+from cam_onnx.autodiff.body_types import entering, ranked, reduced, tells, type_of, widened, without_symbols
 from cam_onnx.autodiff.functions import domain_of, key, with_attributes
 from cam_onnx.autodiff.raising import Unraisable, respelled
 from cam_onnx.autodiff.subgraphs import reads
@@ -135,13 +135,21 @@ class Bodies(Writer):
         return proto, {name: a for name, a in given.items() if a.type != onnx.AttributeProto.UNDEFINED}
 
     def told(self, graph: ir.Graph) -> dict[str, onnx.TypeProto]:
-        """Return the types of what Loops give: inference leaves their shapes open, since iterations may change them."""
+        """Return the types of what Loops and reductions give, where inference leaves their shapes open.
+
+        A Loop's iterations may change them; which axes are reduced may be computed.
+        """
         found: dict[str, onnx.TypeProto] = {}
         if self._depth >= DEEP:
             return found
         self._depth += 1
         for node in graph:
-            if node.op_type != "Loop" or node.domain not in ("", "ai.onnx"):
+            if node.domain not in ("", "ai.onnx"):
+                continue
+            if (type_ := reduced(node)) is not None and (name := node.outputs[0].name or "") not in self._tried:
+                self._tried.add(name)
+                found[name] = type_
+            if node.op_type != "Loop":
                 continue
             open_ = [i for i, y in enumerate(node.outputs) if y.name and y.shape is None]
             known = [node.outputs[i].name for i in open_ if node.outputs[i].name in self._tried]

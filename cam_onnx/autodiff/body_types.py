@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx
 import onnx_ir as ir
 
-__all__ = ["entering", "ranked", "tells", "type_of", "widened", "without_symbols"]
+__all__ = ["entering", "ranked", "reduced", "tells", "type_of", "widened", "without_symbols"]
 
 
 def type_of(value: ir.Value, without: int | None = None) -> onnx.TypeProto:
@@ -66,6 +66,17 @@ def widened(infos: Sequence[onnx.ValueInfoProto], inputs: Sequence[ir.Value], ou
                 dim.Clear()
                 changed = True
     return changed
+
+
+def reduced(node: ir.Node) -> onnx.TypeProto | None:
+    """Return the type of a reduction that keeps its axes: inference leaves the rank open if it does not know these."""
+    keeps = node.attributes.get("keepdims")
+    if not node.op_type.startswith("Reduce") or (keeps is not None and not keeps.as_int()):
+        return None
+    x, y = node.inputs[0], node.outputs[0]
+    if x is None or x.shape is None or x.dtype is None or y.shape is not None:
+        return None
+    return onnx.helper.make_tensor_type_proto(int(x.dtype), [None] * len(x.shape))
 
 
 def tells(outer: ir.Shape | None, inner: ir.Shape | None) -> bool:

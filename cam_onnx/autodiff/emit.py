@@ -143,7 +143,9 @@ class Emitter(Again):
     def reshape_like(self, g: Val, x: Val) -> Val:
         """Reshape `g` to the shape of the primal `x`; one unknown dimension needs no Shape at run time."""
         dims = None if x.value.shape is None else x.dims
-        if dims is not None and sum(not isinstance(d, int) for d in dims) <= 1 and 0 not in dims:
+        if dims is not None and 0 in dims:  # Reshape takes a 0 for "as it was"
+            return self.Expand(self.constant(0.0, g.dtype), self.shape(x))
+        if dims is not None and sum(not isinstance(d, int) for d in dims) <= 1:
             return self.Reshape(g, np.array([d if isinstance(d, int) else -1 for d in dims], np.int64))
         return self.Reshape(g, self.shape(x))
 

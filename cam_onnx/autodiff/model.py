@@ -20,10 +20,11 @@ from cam_onnx import wire
 from cam_onnx.autodiff import sizes
 from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
-from cam_onnx.autodiff.functions import all_names, raised
+from cam_onnx.autodiff.functions import all_names, calls, raised
 from cam_onnx.autodiff.quantised import annotate
 from cam_onnx.autodiff.raising import Unraisable, keep_old_meanings
 from cam_onnx.autodiff.stand_ins import stand_ins
+from cam_onnx.autodiff.writing import constant_of
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
 from cam_onnx.external import External
@@ -91,6 +92,10 @@ class Model:
         """
         if self.opset < 7:
             raise UnsupportedOpset(f"{self.name}: opset {self.opset} is below 7: export it again at opset 13 or newer")
+        if self.opset < 9 and any(name[1] == "Scan" for name in calls(self.proto.graph.node)):
+            raise UnsupportedOpset(  # the converter would leave the batch and the lengths that it had then in place
+                f"{self.name}: Scan changed at opset 9: export it again at opset 9 or newer"
+            )
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         if proto.ir_version < 4:  # the converter wants every initializer among the inputs below 4, none above
@@ -274,8 +279,8 @@ def _retype(values: list[ir.Value], types: dict[str, onnx.TypeProto]) -> None:
             value.type = found if found is not None else value.type
             value.shape = shape if shape is not None else value.shape
         node = value.producer()
-        if node is not None and node.op_type == "Constant" and "value" in node.attributes:
-            value.const_value = node.attributes["value"].as_tensor()
+        if node is not None and (tensor := constant_of(node)) is not None:
+            value.const_value = tensor
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

@@ -14,7 +14,7 @@ from cam_onnx.autodiff.functions import domain_of, key, reachable
 from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.errors import InvalidModel
 
-__all__ = ["Body", "Writer", "label_of"]
+__all__ = ["Body", "Writer", "constant_of", "label_of"]
 
 AGAIN = "again/"  # in front of what is computed again
 Infer = Callable[[onnx.ModelProto, str], dict[str, onnx.TypeProto]]
@@ -142,7 +142,7 @@ class Writer:
         body = Body(where, inputs)
         constants = []
         for node in list(graph):
-            tensor = _constant_of(node)
+            tensor = constant_of(node)
             if tensor is not None and node.outputs[0].name not in names:
                 node.outputs[0].replace_all_uses_with(self._constant(tensor))
                 constants.append(node)
@@ -234,7 +234,7 @@ def _given(graph: ir.Graph) -> list[ir.Value]:
     return [y for node in graph for y in node.outputs]
 
 
-def _constant_of(node: ir.Node) -> ir.TensorProtocol | None:
+def constant_of(node: ir.Node) -> ir.TensorProtocol | None:
     """Return the content of a Constant node that an initializer can hold."""
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
         return None

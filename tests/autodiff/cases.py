@@ -279,6 +279,8 @@ CASES = [
     row("y = ReduceMean<keepdims=0>(x, axes)", x=normal(2, 3, 4, 5), axes=ints(-1, 2), **LINEAR),
     row("y = ReduceMean<keepdims=0>(x, axes)", x=normal(2, 3, 4), axes=given(ints(-1)), why="axes at run time", **LINEAR),
     row("y = ReduceMean(x)", x=normal(2, 3), why="all axes", **LINEAR),
+    row("y = ReduceMean(x, axes)", x=normal(2, 3), axes=given(ints()), why="no axes at run time: all", **LINEAR),
+    row("y = ReduceL2(x, axes)", x=positive(2, 3), axes=given(ints()), why="no axes at run time: all"),
     row("y = ReduceMean<keepdims=0>(x)", x=normal(2, 3), why="to a scalar", **LINEAR),
     row("y = ReduceMean<noop_with_empty_axes=1>(x)", x=normal(2, 3), why="nothing reduced", **LINEAR),
     row("y = ReduceMean<axes=[1], keepdims=0>(x)", x=normal(2, 3, 4), opset=13, why="axes as attribute", **LINEAR),
@@ -318,6 +320,7 @@ CASES = [
     row("y = AveragePool<kernel_shape=[3], strides=[2]>(x)", x=normal(2, 3, 9), why="1-D", **LINEAR),
     row("y = AveragePool<kernel_shape=[2,2,2]>(x)", x=normal(1, 2, 4, 3, 4), why="3-D", **LINEAR),
     # layout --------------------------------------------------------------------------------------------------------
+    row("y = OptionalGetElement(x)", x=normal(3, 4), why="of a tensor", **LINEAR),
     row("y = Reshape(x, shape)", x=normal(2, 3, 4), shape=ints(0, -1), **LINEAR),
     row("y = Reshape(x, shape)", x=normal(2, 3, 4), shape=given(ints(4, 6)), why="shape at run time", **LINEAR),
     row("y = Flatten(x)", x=normal(2, 3, 4), **LINEAR),
@@ -480,6 +483,9 @@ CASES = [
         why="3-D, far outside", **SAMPLED),
     row("y = GridSample<padding_mode=\"border\", align_corners=1>(x, grid)", x=normal(1, 2, 1, 4), grid=grid(-2, 4, 1, 3, 2, 2, sizes=(4, 1), corners=1),
         why="one pixel high", **SAMPLED),
+    row("y = AffineGrid(theta, size)", theta=normal(2, 2, 3), size=ints(2, 3, 4, 5), reference="it gives float32", **LINEAR),
+    row("y = AffineGrid<align_corners=1>(theta, size)", theta=normal(2, 3, 4), size=ints(2, 1, 3, 4, 5), why="volumes",
+        reference="it gives float32", **LINEAR),
     *(row(f"y = RoiAlign<{how} output_height=2, output_width=3, sampling_ratio={ratio}, spatial_scale=0.5>(x, rois, batch)",
           x=normal(2, 3, 6, 7), rois=BOXES, batch=given(ints(1, 0, 1)), step=1e-7, tol=1e-5)
       for how in ("", "coordinate_transformation_mode=\"output_half_pixel\",") for ratio in (2, 0)),

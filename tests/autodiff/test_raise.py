@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 from cam_onnx.autodiff.model import load
+from cam_onnx.errors import UnsupportedOpset
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
@@ -30,3 +31,13 @@ def test_upsample_and_the_first_resize_keep_their_coordinates(operator, opset, m
     x = np.random.default_rng(0).random((1, 3, 5, 4)).astype(np.float32)
     # interpolation weights are rounded in another order
     np.testing.assert_allclose(run(load(model).raise_to(13).proto, x), run(model, x), atol=2e-6)
+
+
+def test_the_scan_of_opset_8_is_refused():
+    model = onnx.parser.parse_model(
+        '<ir_version: 4, opset_import: ["": 8]> g (float[1,2] s, float[1,3,2] x) => (float[1,2] t, float[1,3,2] y) '
+        "{ t, y = Scan<num_scan_inputs=1, body = b (float[2] a, float[2] e) => (float[2] c, float[2] d) "
+        '{ c = Add(a, e) d = Identity(c) }>("", s, x) }'
+    )
+    with pytest.raises(UnsupportedOpset, match="Scan changed at opset 9: export it again"):
+        load(model).raise_to(13)

@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +35,28 @@ DONE = ROOT / "build" / "conformance.jsonl"
 def fingerprint() -> str:
     """Return what results depend on: the rules and the installed onnx."""
     digest = hashlib.sha256(onnx.__version__.encode())
-    for path in sorted([*(ROOT / "cam_onnx" / "autodiff").rglob("*.py"), *Path(__file__).parent.glob("*.py")]):
+    own = [Path(__file__).parent / f"{name}.py" for name in ("cases", "engines", "judge")]
+    for path in sorted([*(ROOT / "cam_onnx" / "autodiff").rglob("*.py"), *own]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def collect(only: str | None) -> dict[str, dict[str, Any]]:
-    """Judge every case that is not judged yet; what ends the process is found by its name when it goes on."""
+    """Judge every case that is not judged yet; what ends the process twice is left out the third time."""
     mark = fingerprint()
     done: dict[str, dict[str, Any]] = {}
-    begun = ""
+    begun = Counter[str]()
     if DONE.exists() and only is None:
         for line in DONE.read_text().splitlines():
             entry = json.loads(line)
             if entry.get("mark") == mark:
-                begun = entry.get("begun", "")
                 if "bucket" in entry:
                     done[entry["name"]] = entry
-    if begun:
-        done[begun] = {"name": begun, "operator": "?", "bucket": "forward", "why": "ended the process", "engine": ""}
+                else:
+                    begun[entry["begun"]] += 1
+    for name, times in begun.items():
+        if name not in done and times > 1:  # once may have been an interruption
+            done[name] = {"name": name, "operator": "?", "bucket": "forward", "why": "ends the process", "engine": ""}
     DONE.parent.mkdir(exist_ok=True)
     with DONE.open("a") if only is None else open(os.devnull, "w") as out:
         for number, case in enumerate(cases()):
@@ -63,9 +67,7 @@ def collect(only: str | None) -> dict[str, dict[str, Any]]:
                 warnings.simplefilter("ignore")
                 with np.errstate(all="ignore"):
                     verdict = judge(case)
-            entry: dict[str, Any] = {"name": case.name, "operator": operator_of(case), "bucket": verdict.bucket}
-            entry["why"] = verdict.why
-            entry |= {"engine": verdict.engine, "engines": verdict.engines}
+            entry = {"name": case.name, "operator": operator_of(case), **asdict(verdict)}
             done[case.name] = entry
             print(json.dumps({"mark": mark, **entry}), file=out, flush=True)
             if only is not None or verdict.bucket in ("disagree", "refused"):

@@ -34,7 +34,8 @@ def loaded(case: Any) -> tuple[onnx.ModelProto, dict[str, Any], list[Any]]:
         inputs, outputs = (_read(folder / "test_data_set_0", kind, model) for kind in ("input", "output"))
     weights = {t.name for t in model.graph.initializer}
     names = [i.name for i in model.graph.input if i.name not in weights or len(inputs) == len(model.graph.input)]
-    return model, dict(zip(names, inputs, strict=False)), list(outputs)
+    whole = [np.asarray(v) if isinstance(v, np.generic) else v for v in inputs]
+    return model, dict(zip(names, whole, strict=False)), list(outputs)
 
 
 def _read(folder: Path, kind: str, model: onnx.ModelProto) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.elementwise import inverse
 from cam_onnx.autodiff.table import broadcast, defbroadcast, defvjp, each
@@ -63,4 +65,11 @@ def pow_exponent(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
 
 defbroadcast("Pow", pow_base, pow_exponent)
 # the quotient is a whole number: rounding takes away what the division lost
-defbroadcast("Mod", lambda op, g, y, a, b, fmod: g, lambda op, g, y, a, b, fmod: -g * op.Round((a - y) / b))
+
+
+def mod_divisor(op: Emitter, g: Val, y: Val, a: Val, b: Val, fmod: int) -> Val:
+    whole = op.Round((a - y) / b)
+    return op.Where(op.Less(op.Abs(whole), math.inf), -g * whole, 0.0)  # as `inverse`: also where b is infinite
+
+
+defbroadcast("Mod", lambda op, g, y, a, b, fmod: g, mod_divisor)

@@ -16,7 +16,7 @@ defzero("ArgMax", "ArgMin", why="an index")
 
 def spread(op: Emitter, g: Val, x: Val, axes: Val | None, keepdims: int, noop: int) -> Val:
     """Repeat a reduction's cotangent along the reduced axes."""
-    empty = axes is None or (axes.known is not None and axes.known.size == 0)
+    empty = no_axes(axes)
     if empty and noop:
         return g
     if not keepdims and not empty:
@@ -24,21 +24,31 @@ def spread(op: Emitter, g: Val, x: Val, axes: Val | None, keepdims: int, noop: i
     return op.Expand(g, op.shape(x))
 
 
+def no_axes(axes: Val | None) -> bool:
+    """Whether no axes are given: also by an input without entries."""
+    if axes is None:
+        return True
+    if axes.known is not None:
+        return axes.known.size == 0
+    return axes.value.shape is not None and axes.dims == [0]
+
+
 def reduce_sum(op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int) -> Val:
     return spread(op, g, x, axes, keepdims, noop_with_empty_axes)
 
 
 def reduce_mean(op: Emitter, g: Val, y: Val, x: Val, axes: Val | None, keepdims: int, noop_with_empty_axes: int) -> Val:
-    count = op.ReduceProd(reduced_sizes(op, x, axes, noop_with_empty_axes), keepdims=0)
+    if axes is not None and axes.known is None and not no_axes(axes):  # none may be given at run time, and mean all
+        count = op.Size(x) / op.Max(op.Size(y), op.constant(1))
+    else:
+        count = op.ReduceProd(reduced_sizes(op, x, axes, noop_with_empty_axes), keepdims=0)
     return spread(op, g / op.Cast(count, to=g.dtype), x, axes, keepdims, noop_with_empty_axes)
 
 
 def reduced_sizes(op: Emitter, x: Val, axes: Val | None, noop: int) -> Val:
     """Return the sizes of the reduced axes, as int64."""
-    if axes is None or (axes.known is not None and axes.known.size == 0):
+    if axes is None or axes.known is None or no_axes(axes):
         return op.constant([1]) if noop else op.shape(x)
-    if axes.known is None:
-        return op.Gather(op.shape(x), axes)
     sizes = [op.shape(x, axis, axis + 1) for axis in (int(a) % x.rank for a in axes.known)]
     return sizes[0] if len(sizes) == 1 else op.Concat(*sizes, axis=0)
 
@@ -58,7 +68,7 @@ def global_max_pool(op: Emitter, g: Val, y: Val, x: Val) -> Val:
 
 def axes_of(x: Val, axes: Val | None, noop: int) -> list[int]:
     """Return the reduced axes, where they are known."""
-    if axes is None or (axes.known is not None and axes.known.size == 0):
+    if axes is None or no_axes(axes):
         return [] if noop else list(range(x.rank))
     if axes.known is None:
         raise Refused("axes that are known at run time only")
@@ -74,6 +84,8 @@ def reduce_extreme(
     op: Emitter, g: Val, x: Val, axes: Val | None, keepdims: int, noop: int, argument: str, reduce: str
 ) -> Val:
     """The first position of the extreme takes all: its place along the last axis, then along the one before, ..."""
+    if 0 in x.dims:  # nothing is the extreme of nothing
+        return op.Expand(op.constant(0.0, g.dtype), op.shape(x))
     over, best, hit = axes_of(x, axes, noop), x, None
     for axis in reversed(over):
         size = op.Squeeze(op.shape(x, axis, axis + 1), [0])

@@ -122,4 +122,22 @@ def grid_sample_grid(
     return op.reshape_like(op.Concat(*(op.Unsqueeze(v, [2]) for v in reversed(found)), axis=2), grid)
 
 
+def affine_grid(op: Emitter, g: Val, y: Val, theta: Val, size: Val, align_corners: int) -> Val:
+    """A grid is its base, the coordinates of all positions and a 1, times the transposed matrix."""
+    n = y.rank - 2
+    shape = op.shape(y, 1, n + 1)
+    parts = []
+    for axis in reversed(range(n)):  # x, y, z: from the last axis on
+        count = op.shape(y, axis + 1, axis + 2)
+        at = op.Cast(op.Range(0, op.Squeeze(count, [0]), 1), to=g.dtype) * 2.0
+        steps = op.Cast(op.Max(count - [1], [1]) if align_corners else count, to=g.dtype)
+        first = op.Cast(count, to=g.dtype) - 1.0  # a single position lies in the middle
+        at = (at - first) / steps
+        parts.append(op.Expand(op.Reshape(at, [-1 if a == axis else 1 for a in range(n)]), shape))
+    parts.append(op.Expand(op.constant(1.0, g.dtype), shape))
+    base = op.Concat(*(op.Reshape(part, [-1, 1]) for part in parts), axis=1)
+    return op.MatMul(op.Transpose(op.Reshape(g, [0, -1, n]), perm=[0, 2, 1]), base)
+
+
+defvjp("AffineGrid", affine_grid, None)
 defvjp("GridSample", grid_sample_x, grid_sample_grid)
