@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
-from cam_onnx.autodiff.body_types import entering, ranked, reduced, tells, type_of, widened, without_symbols
+from cam_onnx.autodiff.body_types import entering, ranked, ranks, tells, type_of, widened, without_symbols
 from cam_onnx.autodiff.functions import domain_of, key, with_attributes
 from cam_onnx.autodiff.raising import Unraisable, respelled
 from cam_onnx.autodiff.subgraphs import reads
@@ -135,9 +135,9 @@ class Bodies(Writer):
         return proto, {name: a for name, a in given.items() if a.type != onnx.AttributeProto.UNDEFINED}
 
     def told(self, graph: ir.Graph) -> dict[str, onnx.TypeProto]:
-        """Return the types of what Loops and reductions give, where inference leaves their shapes open.
+        """Return the types of what Loops, Split and reductions give, where inference leaves their shapes open.
 
-        A Loop's iterations may change them; which axes are reduced may be computed.
+        A Loop's iterations may change them; sizes and axes may be computed.
         """
         found: dict[str, onnx.TypeProto] = {}
         if self._depth >= DEEP:
@@ -146,9 +146,8 @@ class Bodies(Writer):
         for node in graph:
             if node.domain not in ("", "ai.onnx"):
                 continue
-            if (type_ := reduced(node)) is not None and (name := node.outputs[0].name or "") not in self._tried:
-                self._tried.add(name)
-                found[name] = type_
+            found |= {name: type_ for name, type_ in ranks(node).items() if name not in self._tried}
+            self._tried.update(found)
             if node.op_type != "Loop":
                 continue
             open_ = [i for i, y in enumerate(node.outputs) if y.name and y.shape is None]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx
 import onnx_ir as ir
 
-__all__ = ["entering", "ranked", "reduced", "tells", "type_of", "widened", "without_symbols"]
+__all__ = ["entering", "ranked", "ranks", "tells", "type_of", "widened", "without_symbols"]
 
 
 def type_of(value: ir.Value, without: int | None = None) -> onnx.TypeProto:
@@ -68,15 +68,15 @@ def widened(infos: Sequence[onnx.ValueInfoProto], inputs: Sequence[ir.Value], ou
     return changed
 
 
-def reduced(node: ir.Node) -> onnx.TypeProto | None:
-    """Return the type of a reduction that keeps its axes: inference leaves the rank open if it does not know these."""
+def ranks(node: ir.Node) -> dict[str, onnx.TypeProto]:
+    """Return the types of what has its input's rank, where inference leaves it open: sizes or axes are computed."""
     keeps = node.attributes.get("keepdims")
-    if not node.op_type.startswith("Reduce") or (keeps is not None and not keeps.as_int()):
-        return None
-    x, y = node.inputs[0], node.outputs[0]
-    if x is None or x.shape is None or x.dtype is None or y.shape is not None:
-        return None
-    return onnx.helper.make_tensor_type_proto(int(x.dtype), [None] * len(x.shape))
+    reduces = node.op_type.startswith("Reduce") and (keeps is None or bool(keeps.as_int()))
+    x = node.inputs[0] if node.inputs else None
+    if not (reduces or node.op_type == "Split") or x is None or x.shape is None or x.dtype is None:
+        return {}
+    type_ = onnx.helper.make_tensor_type_proto(int(x.dtype), [None] * len(x.shape))
+    return {y.name: type_ for y in node.outputs if y.name and y.shape is None}
 
 
 def tells(outer: ir.Shape | None, inner: ir.Shape | None) -> bool:

@@ -88,6 +88,8 @@ def wanted(model: onnx.ModelProto, floats: list[str], targets: list[str]) -> tup
         return floats, ""
     except CamOnnxError as error:
         every = str(error)
+    except Exception as error:  # noqa: BLE001  (a fault of ours: named as one, and the others go on)
+        return [], f"raises {type(error).__name__}: {error}"
     kept = []
     for name in floats:
         try:

@@ -63,7 +63,7 @@ class Scatter:
 
     @classmethod
     def elements(
-        cls, op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, axis: int, reduction: str
+        cls, op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, axis: int, reduction: str = "none"
     ) -> Scatter:
         def put(base: Val, values: Val, how: str) -> Val:
             return op.ScatterElements(base, indices, values, axis=axis, reduction=how if how != "none" else None)
@@ -71,7 +71,7 @@ class Scatter:
         return cls(op, g, y, x, updates, put, lambda v: op.GatherElements(v, indices, axis=axis), reduction)
 
     @classmethod
-    def nd(cls, op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, reduction: str) -> Scatter:
+    def nd(cls, op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, reduction: str = "none") -> Scatter:
         def put(base: Val, values: Val, how: str) -> Val:
             return op.ScatterND(base, indices, values, reduction=how if how != "none" else None)
 
