@@ -141,6 +141,10 @@ def gelu(op: Emitter, g: Val, y: Val, x: Val, approximate: str) -> Val:
     return g * 0.5 * (1.0 + t + x * (1.0 - t * t) * c * (1.0 + 3 * cubic * x * x))
 
 
+def shrink(op: Emitter, g: Val, y: Val, x: Val, lambd: float, **_: object) -> Val:
+    return where(op, op.Or(op.Less(x, -lambd), op.Greater(x, lambd)), g)  # at both: 0
+
+
 def hard_swish(op: Emitter, g: Val, y: Val, x: Val) -> Val:
     inside = op.Where(op.Less(x, 3.0), x / 3.0 + 0.5, 1.0)  # at 3: 1; at -3: 0
     return where(op, op.Greater(x, -3.0), g * inside)
@@ -203,6 +207,7 @@ defvjp("Celu", celu)
 defvjp("Mish", mish)
 defvjp("Gelu", gelu)
 defvjp("HardSwish", hard_swish)
+defvjp("Shrink", shrink)
 defvjp("Clip", clip, broadcast(clip_low), broadcast(clip_high))
 defvjp("Dropout", dropout, dropout_ratio, None, several=True)
 defvjp("BitCast", bit_cast)

@@ -183,7 +183,13 @@ def cum_sum(op: Emitter, g: Val, y: Val, x: Val, axis: Val, exclusive: int, reve
 
 
 defvjp("DepthToSpace", depth_to_space)
-defvjp("SpaceToDepth", lambda op, g, y, x, blocksize: op.DepthToSpace(g, blocksize=blocksize, mode="DCR"))
+
+
+def space_to_depth(op: Emitter, g: Val, y: Val, x: Val, blocksize: int, mode: str = "DCR") -> Val:
+    return op.DepthToSpace(g, blocksize=blocksize, mode=mode)
+
+
+defvjp("SpaceToDepth", space_to_depth)
 defvjp("Tile", tile, None)
 defvjp("CumSum", cum_sum, None)
 defvjp("Trilu", lambda op, g, y, x, k, upper: op.Trilu(g, k, upper=upper), None)
