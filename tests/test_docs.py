@@ -16,7 +16,7 @@ from cam_onnx import autodiff, errors
 from tools import draw, examples, floors
 
 PAGES = {path.name: path for path in examples.pages()}
-GENERATED = {"benchmarks.md", "zoo.md"}  # written by benchmarks/ and tools/zoo/
+GENERATED = {"benchmarks.md", "conformance.md", "zoo.md"}  # written by benchmarks/, tools/conformance/, tools/zoo/
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 

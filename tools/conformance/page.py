@@ -18,6 +18,7 @@ BUCKETS = {  # what becomes of a case: in the table's head
     "type": "input type has no derivative",
     "forward": "forward runs in neither engine",
     "random": "random output",
+    "old": "older than opset 7",
     "other": "agrees with ONNX Runtime, whose outputs are not the case's",
     "kink": "sits on a kink",
     "refused": "refused",

@@ -1,0 +1,122 @@
+"""The rules against onnx's own test data: a few cases now, and what the whole run said by name."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from cam_onnx import autodiff
+from tools.conformance.cases import cases, loaded
+from tools.conformance.engines import ENGINES, trials
+from tools.conformance.judge import differences, judge
+
+ROOT = Path(__file__).parent.parent
+DATA = json.loads((ROOT / "docs" / "conformance.json").read_text())
+BUCKETS: dict[str, list[str]] = DATA["cases"]
+
+# by name and with the reason, so that none comes unseen; what works is taken out
+REFUSED = {
+    "test_MaxPool2d_stride_padding_dilation": "a window of thousands of taps",
+    "test_affine_grid_2d_align_corners_expanded": "Squeeze without axes of unknown sizes: the rank is not known",
+    "test_affine_grid_2d_expanded": "Squeeze without axes of unknown sizes: the rank is not known",
+    "test_affine_grid_3d_align_corners_expanded": "Squeeze without axes of unknown sizes: the rank is not known",
+    "test_affine_grid_3d_expanded": "Squeeze without axes of unknown sizes: the rank is not known",
+    "test_dequantizelinear": "a scale that is computed",
+    "test_dequantizelinear_axis": "a scale that is computed",
+    "test_dequantizelinear_blocked": "a scale that is computed",
+    "test_dequantizelinear_e4m3fn": "a scale that is computed",
+    "test_dequantizelinear_e4m3fn_float16": "a scale that is computed",
+    "test_dequantizelinear_e4m3fn_zero_point": "a scale that is computed",
+    "test_dequantizelinear_e5m2": "a scale that is computed",
+    "test_dequantizelinear_float4e2m1": "a scale that is computed",
+    "test_dequantizelinear_int16": "a scale that is computed",
+    "test_dequantizelinear_int2": "a scale that is computed",
+    "test_dequantizelinear_int4": "a scale that is computed",
+    "test_dequantizelinear_uint16": "a scale that is computed",
+    "test_dequantizelinear_uint2": "a scale that is computed",
+    "test_dequantizelinear_uint4": "a scale that is computed",
+    "test_dynamicquantizelinear": "its scale follows the data and counts as a constant",
+    "test_dynamicquantizelinear_max_adjusted": "its scale follows the data and counts as a constant",
+    "test_dynamicquantizelinear_min_adjusted": "its scale follows the data and counts as a constant",
+    "test_gradient_of_add": "ai.onnx.preview.training",
+    "test_gradient_of_add_and_mul": "ai.onnx.preview.training",
+    "test_roialign_mode_max": "the reference evaluator takes 64 operands at most",
+    "test_scan_sum": "Scan of opset 8",
+    "test_sequence_model1": "tensors inside a sequence",
+    "test_sequence_model2": "tensors inside a sequence",
+    "test_sequence_model3": "tensors inside a sequence",
+    "test_sequence_model4": "tensors inside a sequence",
+    "test_sequence_model5": "tensors inside a sequence",
+    "test_sequence_model7": "tensors inside a sequence",
+}
+OTHER = {
+    "test_maxunpool_export_with_output_shape": "indices in the larger output, as PyTorch",
+    "test_resize_downsample_scales_cubic_align_corners": "align_corners by the rounded length, as PyTorch",
+    "test_resize_downsample_scales_linear_align_corners": "align_corners by the rounded length, as PyTorch",
+}
+QUICK = [
+    "test_relu", "test_softmax_axis_1", "test_gemm_all_attributes", "test_matmul_3d", "test_basic_conv_with_padding",
+    "test_averagepool_2d_ceil", "test_maxpool_2d_dilations", "test_layer_normalization_4d_axis1",
+    "test_group_normalization_example", "test_batchnorm_example", "test_rms_normalization_4d_axis1",
+    "test_rotary_embedding", "test_attention_4d", "test_affine_grid_2d", "test_affine_grid_3d_align_corners",
+    "test_gridsample_bicubic", "test_center_crop_pad_crop_axes_hwc_expanded",
+    "test_reduce_mean_default_axes_keepdims_example", "test_reduce_max_empty_set", "test_reshape_allowzero_reordered",
+    "test_mod_float_edge_cases_fmod_0_float32", "test_scatter_without_axis", "test_scatter_elements_with_axis",
+    "test_gather_elements_0", "test_slice_neg_steps", "test_resize_upsample_scales_cubic",
+    "test_resize_downsample_scales_linear_align_corners", "test_maxunpool_export_with_output_shape",
+    "test_lstm_bidirectional", "test_lstm_defaults", "test_gru_batchwise", "test_simple_rnn_defaults", "test_loop11",
+    "test_scan9_scalar", "test_if", "test_scan_sum", "test_einsum_batch_matmul", "test_det_2d", "test_cumsum_1d",
+    "test_shrink_soft", "test_spacetodepth_crd_mode_example", "test_range_float_type_positive_delta",
+    "test_dequantizelinear", "test_argmax_no_keepdims_random", "test_shape", "test_optional_get_element_tensor",
+    "test_tan", "test_nllloss_NC", "test_sce_mean", "test_swish", "test_where_example", "test_clip", "test_top_k",
+]  # fmt: skip
+
+pytestmark = pytest.mark.skipif(DATA["onnx"] != onnx.__version__, reason="the page is of another onnx")
+
+
+@cache
+def by_name() -> dict[str, Any]:
+    return {case.name: case for case in cases()}
+
+
+@pytest.mark.parametrize(("bucket", "named"), [("disagree", {}), ("refused", REFUSED), ("other", OTHER)])
+def test_what_does_not_agree_is_named(bucket, named):
+    assert BUCKETS[bucket] == sorted(named)
+
+
+def test_the_page_counts_what_its_data_names():
+    page = (ROOT / "docs" / "conformance.md").read_text()
+    counts = {name: int(count) for name, count in re.findall(r"^- \*\*(\w+)\*\*: .*: (\d+)$", page, re.MULTILINE)}
+    assert counts == {bucket: len(names) for bucket, names in BUCKETS.items()}
+
+
+def test_every_case_is_in_one_bucket():
+    assert sorted(name for names in BUCKETS.values() for name in names) == sorted(by_name())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_case_is_still_in_its_bucket(name):
+    with np.errstate(all="ignore"):
+        verdict = judge(by_name()[name])
+    assert name in BUCKETS[verdict.bucket], verdict
+
+
+def test_a_gradient_that_is_one_per_cent_off_disagrees():
+    model, feeds, expected = loaded(by_name()["test_gemm_all_attributes"])
+    trial = next(trials(model, feeds, expected))
+    trial.wrt, trial.of = list(feeds), [model.graph.output[0].name]
+    run = ENGINES[trial.engine](autodiff.gradient(trial.model, trial.wrt, trial.of))
+
+    def off(feeds):
+        y, *grads = run(feeds)
+        return [y, *(1.01 * np.asarray(g) for g in grads)]
+
+    assert differences(trial, run, trial.feeds) == ""
+    assert differences(trial, off, trial.feeds).startswith("a: gradient")
