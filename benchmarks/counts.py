@@ -18,7 +18,9 @@ def added(original: onnx.ModelProto, converted: onnx.ModelProto) -> dict[str, in
         "added": nodes; "recomputed": those of them that depend on no cotangent and no target (masks, slopes, shapes,
         statistics of normalisations); "twice": those that repeat a node of the original.
     """
-    count = len(original.graph.node)
+    own = {y for node in original.graph.node for y in node.output}
+    # raising a file may split its nodes; what was added stands behind the last of them
+    count = 1 + max(i for i, node in enumerate(converted.graph.node) if own & set(node.output))
     nodes = converted.graph.node[count:]
     late = {i.name for i in converted.graph.input[len(original.graph.input) :]}
     late |= {t.name for t in converted.graph.initializer if t.name.startswith("cam_target")}
