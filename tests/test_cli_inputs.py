@@ -87,6 +87,20 @@ def test_a_signal_has_no_heatmap(capsys):
     assert "s.npy: its map is not one picture; give -o a folder" in err
 
 
+def test_tokens_of_a_picture_of_any_size_have_a_heatmap(capsys):
+    model = BUILDERS["vit_any_size"]()
+    onnx.save(model, "vit.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 3, 12, 28)).astype(np.float32)
+    np.save("wide.npy", x)
+    for layer in ("features", "x0"):  # the default, and a named one
+        line = ["explain", "vit.onnx", "--input", "image=wide.npy", "-o", f"{layer}/", "--target", "1"]
+        assert run(capsys, *line, *(["--layer", layer] if layer == "x0" else []))[0] == 0
+        assert image.load(f"{layer}/wide.heatmap.png").pixels.shape == (12, 28, 3)
+        direct = cam_onnx.Explainer("vit.onnx", layers=layer).explain(inputs={"image": x}, target=1)
+        assert direct.saliency.shape == (1, 3, 7)
+        np.testing.assert_array_equal(np.load(f"{layer}/wide.saliency.npy"), direct.saliency[0])
+
+
 def test_several_inputs_are_fed_by_name(capsys):
     model = BUILDERS["gap_linear"]()
     model.graph.input.append(onnx.helper.make_tensor_value_info("gain", onnx.TensorProto.FLOAT, ["N", 1, 1, 1]))

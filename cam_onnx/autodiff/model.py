@@ -10,6 +10,7 @@ import math
 import os
 import re
 from dataclasses import dataclass, field
+from itertools import count
 
 import onnx
 import onnx.shape_inference
@@ -35,6 +36,7 @@ __all__ = ["Model", "ModelLike", "load"]
 
 ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
 _LARGE = 256  # elements; shape inference needs no larger initializer
+_ROUNDS = 8  # of inference, each of which may settle sizes that the next one needs; models of PyTorch take 1 or 2
 _KEEP = {"Cast", "Identity", "LogSoftmax", "Relu", "Sigmoid", "Softmax", "Tanh"}  # operators that keep the shape
 
 
@@ -73,7 +75,12 @@ class Model:
         self.bodies = Bodies(self.proto, self.opset, all_names(self.proto), inferred)
         self.graph.meta["bodies"] = self.bodies
         hints: dict[str, onnx.TypeProto] = {}
-        while told := self.bodies.told(self.graph) | _new(sizes.told(self.graph), hints):
+        for rounds in count():
+            told = self.bodies.told(self.graph)
+            if rounds < _ROUNDS:
+                told |= {name: kind for name, kind in sizes.told(self.graph).items() if hints.get(name) != kind}
+            if not told:
+                break
             hints |= told
             _retype([*_values(self.graph), *self.sparse], inferred(self.proto, self.name, hints))
         annotate(self.graph)
@@ -207,10 +214,6 @@ def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set
             kind = sparse.values.data_type
             copy.graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
     return copy, names
-
-
-def _new(told: dict[str, onnx.TypeProto], before: dict[str, onnx.TypeProto]) -> dict[str, onnx.TypeProto]:
-    return {name: kind for name, kind in told.items() if name not in before or before[name] != kind}
 
 
 def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -100,3 +101,24 @@ def test_the_users_file_is_not_touched():
     before = model.SerializeToString(deterministic=True)
     load(model)
     assert model.SerializeToString(deterministic=True) == before
+
+
+def test_a_chain_of_sizes_costs_a_bounded_number_of_inferences(monkeypatch):
+    """Each is known only when inference has added up what became of the one before."""
+    links = " ".join(
+        f"""a{i} = Concat<axis=1>(r{i}, r{i}) e{i} = Shape(a{i}) n{i} = Gather(e{i}, c0)
+        k{i} = Concat<axis=0>(n{i}, rest, c5) r{i + 1} = Reshape(a{i}, k{i})"""
+        for i in range(20)
+    )
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 18]> g (float[N,20] x) => (float[p,q,r] out)
+        {{ s = Shape(x) n = Gather(s, c0) k = Concat<axis=0>(n, rest, c5) r0 = Reshape(x, k) {links}
+        out = Neg(r20) }}"""
+    )
+    weights = {"rest": np.array([-1]), "c0": np.array([0]), "c5": np.array([5])}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    inference = Mock(wraps=onnx.shape_inference.infer_shapes)
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", inference)
+    values = load(model).values
+    assert [str(d) for d in values["r3"].shape] == ["N", "32", "5"]
+    assert 1 < inference.call_count <= 10
