@@ -220,7 +220,7 @@ ROWS_A = [
     A("A18b", "converted already, --reconvert", make.bad(make.converted), None, 0, "layer a", writes=("bad.cam.onnx",),
       argv="convert bad.onnx --reconvert --layer a", calls=(lambda: convert(reconvert=True, layers="a"),)),
     A("A19", "somebody else's metadata", make.note("hello"), ContractError, 2, "is not a cam_onnx contract"),
-    A("A20", "a newer contract", make.contract(schema=99), ContractError, 2, "schema 99, this cam_onnx reads up to 1: "),
+    A("A20", "a newer contract", make.contract(schema=99), ContractError, 2, "schema 99, this cam_onnx reads up to 2: "),
     A("A21", "a contract with an absent output", make.done(lambda m: m.graph.output.pop(2)), ContractError, 2,
       "the contract names an output 'cam_gradients' that the model lacks", calls=(explain,)),
     A("A22a", "metadata of 100 MB", make.note(" " * 100_000_000 + "{"), ContractError, 2, "100,000,001 characters, a contract at most"),

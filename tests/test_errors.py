@@ -260,7 +260,7 @@ ROWS = {
     "a newer contract": Row(
         lambda: cam_onnx.Explainer("other.onnx"),
         E.ContractError,
-        "schema 99, this cam_onnx reads up to 1: upgrade",
+        "schema 99, this cam_onnx reads up to 2: upgrade",
         lambda: converted(said(lambda old: old.replace('"schema":1', '"schema":99'))),
     ),
     "a contract that names an output that is not there": Row(
