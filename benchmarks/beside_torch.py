@@ -106,6 +106,9 @@ def beside_grad_cam(name: str) -> Callable[[], Pair]:
         import cam_onnx
 
         model = torch_network(name).requires_grad_(True)  # as a model comes
+        if name == "densenet121":  # its last ReLU is no module, and works in place on what a hook has kept
+            pool, flatten = torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+            model = torch.nn.Sequential(model.features, torch.nn.ReLU(), pool, flatten, model.classifier)
         layer, tokens = target_layer(model, name)
         theirs = GradCAM(model=model, target_layers=[layer], reshape_transform=tokens)
         explainer = cam_onnx.Explainer(exported(name), layers=layers(name), providers="cpu")
@@ -131,6 +134,8 @@ def target_layer(model: Any, name: str) -> tuple[Any, Any]:
         return model.encoder.layers[-1].ln_1, lambda t: t[:, 1:].transpose(1, 2).reshape(len(t), -1, 14, 14)
     if name == "swin_t":
         return model.permute, None
+    if name == "densenet121":
+        return model[1], None
     return model.features[-1], None
 
 
