@@ -19,6 +19,7 @@ from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.mark import mark
 from cam_onnx.autodiff.path import Path, givers, label, refuse
 from cam_onnx.autodiff.table import RULES, Table, Vjp
+from cam_onnx.autodiff.tiles import total
 from cam_onnx.autodiff.val import Refused, Val, cotangent_of
 from cam_onnx.errors import UnsupportedOperators
 
@@ -56,21 +57,19 @@ def backward(
         if not parts:
             return None
         op.scope = f"grad/{value.name}"
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        if len(parts) > 1 or total.name.startswith(op.scope + "/"):
-            op.rename(total, op.scope if op.within is None else f"{op.scope}/part")
-        op.shaped_as(total, value)
-        pending[value] = [total]
-        return total
+        whole = total(op, parts, value)
+        if len(parts) > 1 or whole.name.startswith(op.scope + "/"):
+            op.rename(whole, op.scope if op.within is None else f"{op.scope}/part")
+        op.shaped_as(whole, value)
+        pending[value] = [whole]
+        return whole
 
     for node in reversed(path.nodes):
         for y in node.outputs:
             chain = path.chain(y)[::-1]
             for outer, inner in pairwise(chain):
-                if (total := settle(outer)) is not None:
-                    pending[inner].append(total)
+                if (whole := settle(outer)) is not None:
+                    pending[inner].append(whole)
         gs = [settle(y) for y in node.outputs]
         gs[0] = _masked(op, path, table, node, gs[0])
         if node in path.inside:
@@ -84,7 +83,7 @@ def backward(
                     cotangent = _apply(op, table, node, index, gs, read)
                     if cotangent is not None:
                         pending[source].append(cotangent)
-    return {value: total for value in wrt if (total := settle(value)) is not None}
+    return {value: whole for value in wrt if (whole := settle(value)) is not None}
 
 
 def _masked(op: Emitter, path: Path, table: Table, node: ir.Node, g: Val | None) -> Val | None:

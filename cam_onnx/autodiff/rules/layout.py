@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import defvjp, defzero, each, zero
 from cam_onnx.autodiff.val import Refused, Val
@@ -70,30 +72,28 @@ def slice_(op: Emitter, g: Val, y: Val, x: Val, starts: Val, ends: Val, axes: Va
         step = op.constant([1]) if steps is None else op.Slice(steps, [i], [i + 1], [0])
         size = op.Squeeze(op.shape(x, axis, axis + 1), [0])
         positions = op.Slice(op.Range(0, size, 1), *one, [0], step)
-        g = place(op, g, x.rank, axis, positions, size, step)
+        g = place(op, g, x.rank, axis, positions, size)
     return g
 
 
-def place(op: Emitter, g: Val, rank: int, axis: int, positions: Val, size: Val, step: Val) -> Val:
+def place(op: Emitter, g: Val, rank: int, axis: int, positions: Val, size: Val) -> Val:
     """Lay the entries of `g` along `axis` at distinct `positions` of `size`, zeros elsewhere."""
-    count = op.Shape(positions) if positions.known is None else op.constant([positions.known.size])
-    if step.known is not None and step.known.item() == 1 and positions.known is not None and positions.known.size:
-        first = int(positions.known[0])
-        before, after = [0] * rank, [0] * rank
-        before[axis] = first
-        after[axis] = int(op_item(size)) - first - positions.known.size
-        return op.Pad(g, before + after) if any(before + after) else g
-    # position -> which entry; every other position reads the zero that is appended behind the last entry
-    empty = op.Expand(count, op.Unsqueeze(size, [0]))
-    entry = op.ScatterElements(empty, positions, op.Range(0, op.Squeeze(count, [0]), 1), axis=0)
     behind = [0] * (2 * rank)
+    # position -> which entry; every other position reads the zero that is appended behind the last entry
+    if positions.known is not None and size.known is not None:
+        at, whole = positions.known, int(size.known.item())
+        if at.size and (at == at[0] + np.arange(at.size)).all():
+            behind[axis], behind[rank + axis] = int(at[0]), whole - int(at[-1]) - 1
+            return op.Pad(g, behind) if any(behind) else g
+        known = np.full(whole, at.size, np.int64)
+        known[at] = np.arange(at.size)
+        entry = op.constant(known)
+    else:
+        count = op.Shape(positions)
+        empty = op.Expand(count, op.Unsqueeze(size, [0]))
+        entry = op.ScatterElements(empty, positions, op.Range(0, op.Squeeze(count, [0]), 1), axis=0)
     behind[rank + axis] = 1
     return op.Gather(op.Pad(g, behind), entry, axis=axis)
-
-
-def op_item(v: Val) -> int:
-    assert v.known is not None
-    return int(v.known.item())
 
 
 def add_at(op: Emitter, g: Val, x: Val, axis: int, positions: Val) -> Val:

@@ -33,8 +33,10 @@ def _overlap(windows: Windows, axis: int) -> int:
     return (windows.span[axis] - 1) // windows.strides[axis]
 
 
-def read_taps(op: Emitter, grid: Val, x: Val, windows: Windows) -> dict[tuple[int, ...], Val]:
-    """Return what every window sees at each of its taps: arrays of the output's shape.
+def read_taps(
+    op: Emitter, grid: Val, x: Val, windows: Windows, taps: list[tuple[int, ...]]
+) -> dict[tuple[int, ...], Val]:
+    """Return what every window sees at each of these taps: arrays of the output's shape.
 
     Measured in ONNX Runtime: a strided Slice costs four times a plain one, so with one stride in 2-D the phases
     of the grid are laid out once, as blocks of channels, by SpaceToDepth.
@@ -44,7 +46,7 @@ def read_taps(op: Emitter, grid: Val, x: Val, windows: Windows) -> dict[tuple[in
     source = op.SpaceToDepth(grid, blocksize=stride) if blocks else grid
     space = list(range(2, 2 + windows.axes))
     seen = {}
-    for tap in windows.taps():
+    for tap in taps:
         at = [t * d for t, d in zip(tap, windows.dilations, strict=True)]
         reach = [_overlap(windows, a) for a in range(windows.axes)]
         if blocks and isinstance(channels, int):
@@ -127,9 +129,11 @@ def max_pool(
     size, edges = window_grid(op, windows)
     grid = pad_or_cut(op, x, edges, value=LOWEST)
     rest, shares = g, {}
-    for tap, seen in read_taps(op, grid, x, windows).items():
+    *earlier, last = windows.taps()
+    for tap, seen in read_taps(op, grid, x, windows, earlier).items():
         shares[tap] = where(op, op.Equal(seen, y), rest)  # ties: the first position takes all
         rest = rest - shares[tap]
+    shares[last] = rest
     return pad_or_cut(op, fold(op, shares, size, windows), -edges)
 
 
