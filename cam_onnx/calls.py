@@ -155,12 +155,12 @@ class Calls:
         name = self._parts.contract.roles["score"]
         fixed = None if cut.repeats else _batch(trunk, self._feeds) or 1
         crossing = trunk.run(check_feeds(trunk, _repeated(self._feeds, 1 if cut.repeats else fixed or 1)), cut.crossing)
-        own = crossing.pop(self._layer.name)
+        own = crossing.pop(cut.crossing[0])
         size = fixed or _size(own.nbytes + sum(v.nbytes for v in crossing.values()))
 
         def feed(group: Array) -> dict[str, Array]:
             rest = {k: np.repeat(v, len(group), axis=0) for k, v in crossing.items()} if cut.repeats else crossing
-            return {**rest, self._layer.name: self._layout.back(group, own), **self._target}
+            return {**rest, cut.crossing[0]: self._layout.back(group, own), **self._target}
 
         for found in self._batches(engine, variants, count, size, fixed, feed, [name]):
             yield from map(float, found[name].reshape(-1))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -157,10 +156,7 @@ class Explainer(Opened):
             The engine could not: memory, a node that failed, the time limit.
         """
         kind, chosen = targets.split(target, self.contract.labels)
-        if kind is not None and kind.to_dict() != self.contract.target:
-            if not self._read.plain:
-                reading.fits(self.contract, self._method, kind)
-            other = self._other(replace(self._asked, target=kind, method=self._method.name), kind)
+        if (other := self._of(kind)) is not self:
             return other.explain(
                 images, inputs=inputs, target=chosen, relu=relu, normalize=normalize, options=options, fusion=fusion,
                 progress=progress,
@@ -237,9 +233,12 @@ class Explainer(Opened):
         """
         from cam_onnx.verifying import Subject, prepare, verify
 
+        kind, chosen = targets.split(target, self.contract.labels)
+        if (other := self._of(kind)) is not self:
+            return other.verify(images, inputs=inputs, target=chosen, exact=exact, progress=progress)
         samples = prepare(images, inputs, self.contract, self._running().inputs, self.limits)
         count = targets.classes(self._running().outputs, self.contract)
-        wanted = targets.resolve(target, len(samples), count, self.contract.labels)
+        wanted = targets.resolve(chosen, len(samples), count, self.contract.labels)
         subject = Subject(self._read.data, self._read.folder, self.contract, partial(self._open, exact=True))
         return verify(subject, samples, wanted, exact, progress, self.notes)
 

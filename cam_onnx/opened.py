@@ -87,6 +87,14 @@ class Opened:
                 self._others[key] = other
             return self._others[key]
 
+    def _of(self, kind: Kind | None) -> Self:
+        """Return the Explainer for a kind of target: this one, or one of a plain model converted anew."""
+        if kind is None or kind.to_dict() == self.contract.target:
+            return self
+        if not self._read.plain:
+            reading.fits(self.contract, self._method, kind)
+        return self._other(replace(self._asked, target=kind, method=self._method.name), kind)
+
     @property
     def _image(self) -> Tensor | None:
         name = self.contract.roles.get("image")

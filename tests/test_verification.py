@@ -242,6 +242,34 @@ def test_a_16_bit_score_is_said_to_be_one():
     assert found.difference <= 2**-10
 
 
+@pytest.mark.parametrize(
+    "word", ["probability", "residual-softmax", "finer", "not:1", "unit:2", "no-unit:2", "logits[:,1] - logits[:,2]"]
+)
+def test_every_kind_of_target_is_verified(word):
+    """The score is the file's own, behind the logits."""
+    found = explainer(BUILDERS["gap_linear"]()).verify(target=word)
+    assert summary(found) == [("features", "agrees")], found
+    assert found.ok
+
+
+def test_a_converted_file_is_verified_for_its_own_kind_only():
+    made = cam_onnx.convert(BUILDERS["gap_linear"](), target="probability")
+    assert explainer(made.to_bytes()).verify().ok
+    with pytest.raises(cam_onnx.ContractError, match="probability"):
+        explainer(made.to_bytes()).verify(target="residual-softmax")
+
+
+@pytest.mark.parametrize("form", ["QDQ int8", "QOperator int8", "QOperator uint8 per channel", "dynamic"])
+def test_a_quantised_model_is_a_staircase_and_never_called_wrong(form, here):
+    from tools.production.forms import calibration, make
+
+    preprocess = cam_onnx.Explainer(MODEL, **SETTINGS).contract.preprocess
+    path = make(form, MODEL, here / "quantised.onnx", calibration(COFFEE, onnx.load(MODEL), preprocess))
+    found = cam_onnx.Explainer(path, **SETTINGS, providers="cpu").verify(CAT)
+    assert [check.verdict for check in found.gradients] == ["inconclusive"]
+    assert found.outputs_hold
+
+
 def dead(shift):
     return network(
         "dead (float[N,3,8,8] image) => (float[N,5] logits)",

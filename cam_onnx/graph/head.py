@@ -25,15 +25,14 @@ from cam_onnx.graph.locate import Place, Score, fed
 from cam_onnx.graph.rewrite import rewrite
 
 __all__ = [
-    "Halves",
     "Head",
     "ancestors",
     "between",
     "constant_nodes",
     "cut_head",
-    "cut_score",
     "extract",
     "is_constant",
+    "with_real_layers",
 ]
 
 
@@ -65,19 +64,6 @@ class Head:
     folder: str | None
 
 
-@dataclass(frozen=True)
-class Halves:
-    """A model cut in two, and nothing added.
-
-    `trunk` leads from the inputs to every value in `crossing`, the target layers first; `head` from these to the
-    score.
-    """
-
-    trunk: onnx.ModelProto
-    head: onnx.ModelProto
-    crossing: tuple[str, ...]
-
-
 def cut_head(data: bytes, folder: str | None, contract: Contract) -> Head:
     """Cut a plain or converted model at its contract's layers. External data was checked before.
 
@@ -90,19 +76,6 @@ def cut_head(data: bytes, folder: str | None, contract: Contract) -> Head:
     return at_lowest_opset(model, lambda prepared: _cut(prepared, contract))
 
 
-def cut_score(data: bytes, folder: str | None, contract: Contract) -> Halves:
-    """Cut a plain or converted model at its contract's layers; the head has the score alone, without its gradient.
-
-    Raises
-    ------
-    LayerNotFound
-        The model does not have what its contract names.
-    """
-    model = Model(onnx.ModelProto.FromString(data), folder, source=data)
-    trunk, head, crossing, _ = _halves(model, contract)
-    return Halves(trunk, head, tuple(v.name or "" for v in crossing))
-
-
 def _halves(
     model: Model, contract: Contract
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, list[ir.Value], dict[str, str]]:
@@ -111,7 +84,7 @@ def _halves(
     for name in (*names, contract.score):
         if name not in model.values:
             raise LayerNotFound(f"{model.name}: the contract names {name!r}, which the model does not have")
-    model, real = _with_real_layers(model, names)
+    model, real = with_real_layers(model, names)
     layers = [model.values[real.get(name, name)] for name in names]
     score = model.values[contract.score]
     nodes = list(model.graph)
@@ -147,7 +120,7 @@ def _cut(model: Model, contract: Contract) -> Head:
     return Head(trunk, converted, own, tuple(v.name or "" for v in crossing), repeats, model.folder)
 
 
-def _with_real_layers(model: Model, names: Sequence[str]) -> tuple[Model, dict[str, str]]:
+def with_real_layers(model: Model, names: Sequence[str]) -> tuple[Model, dict[str, str]]:
     """Cut quantised layers at the real numbers that they stand for: a head is fed activations, not integers.
 
     What reads such a layer then reads it dequantised and quantised again, which changes no integer.

@@ -15,7 +15,7 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
-from cam_onnx.graph.head import ancestors, between, constant_nodes, extract, is_constant
+from cam_onnx.graph.head import ancestors, between, constant_nodes, extract, is_constant, with_real_layers
 from cam_onnx.graph.locate import fed
 
 __all__ = ["Curved", "Halves", "curved", "halves", "scorer"]
@@ -23,9 +23,10 @@ __all__ = ["Curved", "Halves", "curved", "halves", "scorer"]
 
 @dataclass(frozen=True)
 class Halves:
-    """A model cut at one layer: `trunk` gives the values in `crossing`, `head` makes the score of them.
+    """A model cut at one layer: `trunk` gives what is in `crossing`, the layer first, and `head` makes the score of it.
 
-    `repeats`: a sample's crossing values may be repeated along the batch.
+    The head gives what the class was chosen in as well, unless the layer decides nothing there. `repeats`: a sample's
+    crossing values may be repeated along the batch.
     """
 
     trunk: onnx.ModelProto
@@ -52,16 +53,16 @@ def scorer(data: bytes, folder: str | None, contract: Contract) -> onnx.ModelPro
 
 
 def halves(data: bytes, folder: str | None, contract: Contract, layer: Layer) -> Halves:
-    """Cut the model at a layer.
+    """Cut the model at a layer; a quantised one at the real numbers that it stands for.
 
     Raises
     ------
     Disconnected
         The score does not depend on the layer.
     """
-    model = _with_target(data, folder, contract)
+    model, real = with_real_layers(_with_target(data, folder, contract), [layer.name])
     nodes, constants = list(model.graph), constant_nodes(list(model.graph))
-    cut, score = model.values[layer.name], model.values[contract.roles["score"]]
+    cut, score = model.values[real.get(layer.name, layer.name)], model.values[contract.roles["score"]]
     if not between(nodes, [cut], score):
         raise Disconnected(f"{model.name}: the score does not depend on layer {shown(layer.name)!r}")
     target = contract.roles["target"]
@@ -74,7 +75,8 @@ def halves(data: bytes, folder: str | None, contract: Contract, layer: Layer) ->
                 crossing.append(x)
     picture = [value for value in fed(model) if value.name != target]
     inputs = [*crossing, *(value for value in fed(model) if value.name == target)]
-    head = extract(model, inside, inputs, [score], constants)
+    chosen_in = [v for v in [model.values[contract.score]] if v is not score and v in given]
+    head = extract(model, inside, inputs, [score, *chosen_in], constants)
     trunk = extract(model, ancestors(nodes, crossing), picture, crossing, constants)
     batches = [None if v.shape is None or len(v.shape) == 0 else v.shape[0] for v in (*crossing, score)]
     symbol = None if contract.single else batches[-1]

@@ -10,10 +10,10 @@ from onnx import TensorProto
 from cam_onnx.contract import Contract
 from cam_onnx.graph.original import original
 
-__all__ = ["Plain", "plain"]
+__all__ = ["Plain", "is_quantised", "plain"]
 
 HALF = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}  # one unit in the last place
-QUANTISED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
+ROUNDING = {"QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "QAttention"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Plain:
     half : float or None
         The relative step of its 16-bit type, if it computes in one.
     quantised : bool
+        Whether activations are rounded to integers on the way; weights alone may be.
     steps : dict of float
         Outputs that are dequantised as the last thing, and their quantisation steps.
     """
@@ -34,6 +35,12 @@ class Plain:
     half: float | None = None
     quantised: bool = False
     steps: dict[str, float] = field(default_factory=dict)
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether activations are rounded to integers: such a model is a staircase."""
+    nodes = (*model.graph.node, *(node for function in model.functions for node in function.node))
+    return any(node.op_type in ROUNDING or node.op_type.startswith("QLinear") for node in nodes)
 
 
 def plain(data: bytes, contract: Contract, name: str = "the model") -> Plain:
@@ -59,6 +66,6 @@ def plain(data: bytes, contract: Contract, name: str = "the model") -> Plain:
     return Plain(
         proto.SerializeToString(),
         max((HALF[t] for t in types if t in HALF), default=None),
-        any(node.op_type in QUANTISED or node.op_type.startswith("QLinear") for node in graph.node),
+        is_quantised(proto),
         steps,
     )
