@@ -84,6 +84,34 @@ def test_a_logit_beyond_the_calibrated_range_is_still_explained(form, demo_in, c
     assert cosine(e.gradients, cat.gradients) > 0.98
 
 
+def test_a_product_cut_off_in_front_of_the_scores_own_bias_is_still_explained():
+    """Paddle's linear layer is a MatMul and an Add, which a quantiser gives a range each."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "s": np.float32(0.02), "z": np.uint8(128), "w": rng.integers(-99, 99, (3, 5), np.int8), "ws": np.float32(0.01),
+        "wz": np.int8(0), "b": rng.standard_normal(5).astype(np.float32), "narrow": np.float32(1e-4),
+        "wide": np.float32(0.01), "axes": np.array([2, 3]),
+    }  # fmt: skip
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 18, "com.microsoft": 1]>
+        two_ranges (float[N,3,4,4] image) => (float[N,5] logits) {
+        features = Relu(image)
+        flat = ReduceMean<keepdims=0>(features, axes)
+        q = QuantizeLinear(flat, s, z)
+        product = QLinearMatMul(q, s, z, w, ws, wz, narrow, z)
+        bias = QuantizeLinear(b, wide, z)
+        sum = com.microsoft.QLinearAdd(product, narrow, z, bias, wide, z, wide, z)
+        logits = DequantizeLinear(sum, wide, z) }
+        """
+    )
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in weights.items())
+    image = rng.standard_normal((1, 3, 4, 4)).astype(np.float32)
+    e = Explainer(model, layers="features", providers="cpu").explain(inputs={"image": image}, target=1)
+    np.testing.assert_allclose(e.gradients[0, :, 0, 0], weights["w"][:, 1] * 0.01 / 16, rtol=1e-5)
+    assert e.reasons == [None]
+
+
 @pytest.mark.parametrize(
     ("form", "scale", "words"),
     [

@@ -127,16 +127,29 @@ def refuse(path: Path, where: str, between: str) -> None:
     )
 
 
+_ADDED = {"Add": (0, 1), "QLinearAdd": (0, 3)}  # where the summands stand among the inputs
 _PASSED = COPIES | {"Cast", "DequantizeLinear"}
 
 
 def givers(value: ir.Value) -> Iterator[ir.Node]:
-    """Yield the nodes from the value back to the one that computed it: behind that, entries are only moved or read."""
+    """Yield the nodes from the value back to the one that computed it, a bias left aside.
+
+    In front of that one, entries are only moved, read, and added a constant to.
+    """
     node = value.producer()
     while node is not None:
         yield node
-        x = node.inputs[0] if node.op_type in _PASSED and node.inputs else None
-        node = None if x is None else x.producer()
+        places = _ADDED.get(node.op_type, (0,) if node.op_type in _PASSED and node.inputs else ())
+        moving = [x for i in places if (x := node.inputs[i]) is not None and not _constant(x)]
+        node = moving[0].producer() if len(moving) == 1 else None
+
+
+def _constant(value: ir.Value) -> bool:
+    """Whether a value is a weight, as it is, quantised or dequantised."""
+    node = value.producer()
+    if node is None:
+        return value.const_value is not None or value.is_initializer()
+    return node.op_type in ("Constant", "QuantizeLinear", "DequantizeLinear") and all(x is None or _constant(x) for x in node.inputs)
 
 
 def label(node: ir.Node) -> str:
