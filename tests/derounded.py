@@ -92,8 +92,8 @@ class _Work:
                 self.ranges[name] = ends[0], ends[1]
 
     def _seen(self, name: str) -> Array:
-        if name in self.constants:
-            return self.constants[name]
+        if name in self.constants or name in self.feeds:
+            return self.constants[name] if name in self.constants else self.feeds[name]
         if not hasattr(self, "_found"):
             inner = [
                 y for n in self.model.graph.node for y in n.output if n.op_type in {*GIVEN, "DynamicQuantizeLinear"}
@@ -200,13 +200,21 @@ def _unchanged(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: 
 
 
 def _quantize(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Constant) -> list[onnx.NodeProto]:
-    return [helper.make_node("Identity", node.input[:1], [y])]
+    scale = node.input[1]
+    if scale in work.constants:
+        return [helper.make_node("Identity", node.input[:1], [y])]
+    steps = helper.make_node("Div", [node.input[0], scale], [f"{y}/steps"])  # each as long as it is here
+    return [steps, helper.make_node("Mul", [f"{y}/steps", constant(f"{y}/step", work._seen(scale))], [y])]
 
 
 def _dequantize(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Constant) -> list[onnx.NodeProto]:
     x, own = real(node, 0, 1, 2, _attribute(node, "axis", 1)), work.scales.get(node.input[0])
-    if own in work.constants and own != node.input[1]:  # read with another scale than it was given
-        ratio = work.constants[node.input[1]].astype(np.float64) / work.constants[own]
+    if own is not None and node.input[1] in work.feeds:
+        step = constant(f"{y}/step", work._seen(own))
+        ratio = helper.make_node("Div", [node.input[1], step], [f"{y}/ratio"])
+        return [ratio, helper.make_node("Mul", [x, f"{y}/ratio"], [y])]
+    if own in {*work.constants, *work.feeds} and own != node.input[1]:  # read with another scale than it was given
+        ratio = work.constants[node.input[1]].astype(np.float64) / work._seen(own)
         return [helper.make_node("Mul", [x, constant(f"{y}/ratio", ratio)], [y])]
     return [helper.make_node("Identity", [x], [y])]
 

@@ -171,6 +171,7 @@ ELLIPSIS = "its shape inference refuses"
 CUBIC: dict[str, Any] = {"step": 1.0, "tol": 1e-5}  # the reference evaluator's weights are float32
 DRAWN: dict[str, Any] = {"static": "the engine draws by the shape"}
 BOXES = exactly([[2.1, 1.3, 9.4, 8.2], [-1.4, -0.6, 3.3, 13.9], [5.2, 4.9, 6.1, 6.6]])
+SCALED: dict[str, Any] = {**LINEAR, "reference": "its scale is float32"}
 FILTERS = np.random.default_rng(11).standard_normal((3, 2, 2, 2)) * 0.5
 OURS = "an operator of ONNX Runtime"
 
@@ -637,6 +638,18 @@ CASES = [
         derounded="com.microsoft.DequantizeLinear", x=normal(4, 9), s=scale(3e-5), z=zero(0, "int16")),
     row("q = QuantizeLinear(x, s, z) w = DequantizeLinear(q, s2, z) y = Mul(w, w)", derounded="DequantizeLinear", why="another scale",
         x=normal(4, 9), s=scale(0.01), s2=scale(0.03), z=zero(128)),
+    row("y = DequantizeLinear(q, s, z)", q=integers("uint8", 4, 5, low=0), s=positive(), z=zero(128), why="a scale that is computed",
+        **SCALED),
+    row("y = DequantizeLinear<axis=-2>(q, s, z)", q=integers("int8", 2, 4, 5), s=positive(4), z=integers("int8", 4), why="per axis", **SCALED),
+    row("y = DequantizeLinear<axis=1, block_size=3>(q, s, z)", q=integers("int8", 2, 7, 2), s=positive(2, 3, 2), z=integers("int8", 2, 3, 2),
+        opset=21, why="in blocks", **SCALED),
+    row("y = com.microsoft.DequantizeLinear(q, s, z)", q=integers("uint16", 4, 5, low=0), s=positive(), z=zero(9, "uint16"), **SCALED),
+    row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s2, z)", derounded="QuantizeLinear", why="its scale is computed",
+        x=normal(4, 9), s=exactly(0.01), s2=scale(0.03), z=zero(128)),
+    row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", derounded="QuantizeLinear", why="the scale of both is computed",
+        x=normal(4, 9), s=exactly(0.01), z=zero(128)),
+    row("q = com.microsoft.QuantizeLinear(x, s, z) y = com.microsoft.DequantizeLinear(q, s2, z)", derounded="com.microsoft.QuantizeLinear",
+        why="its scale is computed", x=normal(4, 9), s=exactly(3e-5), s2=scale(3e-5), z=zero(9, "uint16"), step=1e-8),
     row("q, s, z = DynamicQuantizeLinear(x) r = DequantizeLinear(q, s, z) y = Mul(r, r)", derounded="DynamicQuantizeLinear", x=normal(4, 9)),
     row("q = QuantizeLinear(x, s, z) p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(q) y = DequantizeLinear(p, s, z)",
         derounded="QuantizeLinear", why="a move of integers", x=distinct(1, 2, 4, 6), s=scale(0.02), z=zero(8)),

@@ -34,8 +34,14 @@ def loaded(case: Any) -> tuple[onnx.ModelProto, dict[str, Any], list[Any]]:
         inputs, outputs = (_read(folder / "test_data_set_0", kind, model) for kind in ("input", "output"))
     weights = {t.name for t in model.graph.initializer}
     names = [i.name for i in model.graph.input if i.name not in weights or len(inputs) == len(model.graph.input)]
-    whole = [np.asarray(v) if isinstance(v, np.generic) else v for v in inputs]
-    return model, dict(zip(names, whole, strict=False)), list(outputs)
+    return model, dict(zip(names, map(_array, inputs), strict=False)), list(map(_array, outputs))
+
+
+def _array(value: Any) -> Any:
+    """Return a tensor of what NumPy has no type for as an array too."""
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _read(folder: Path, kind: str, model: onnx.ModelProto) -> list[Any]:

@@ -18,13 +18,13 @@ import onnx_ir as ir
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.quantised import dequantised, equal, laid_along, scale_of
 from cam_onnx.autodiff.rules.convolution import conv_x
+from cam_onnx.autodiff.rules.layout import pad_or_cut
 from cam_onnx.autodiff.rules.linear import gemm_left, matmul_left, matmul_right
-from cam_onnx.autodiff.table import defvjp, missing
+from cam_onnx.autodiff.table import defvjp
 from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
-computed = missing("with respect to a scale that is computed")
 microsoft = partial(defvjp, domain="com.microsoft")
 Maybe = Val | None
 
@@ -86,20 +86,59 @@ def counts(op: Emitter, w: Val, zero: Val | None, axis: int) -> Val:
     return dequantised(op, op.raw(w.value), None, zero, axis)
 
 
-def quantize(op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int = 1, **_: object) -> Val:
+def per_scale(op: Emitter, terms: Val, scale: Val, x: Val, axis: int, block_size: int = 0) -> Val:
+    """Sum what every entry of `x` says of its scale over the entries that share it."""
+    if scale.value.shape is not None and all(d == 1 for d in scale.dims):
+        return op.reshape_like(op.ReduceSum(terms, keepdims=0), scale)
+    axis %= x.rank
+    if not block_size:
+        return op.ReduceSum(terms, [a for a in range(x.rank) if a != axis], keepdims=0)
+    sizes = [op.shape(x, a, a + 1) for a in range(x.rank)]
+    blocks = op.shape(scale, axis, axis + 1)
+    cut_short = blocks * [block_size] - sizes[axis]  # the last block may be
+    nothing = op.constant([0])
+    pads = [nothing] * x.rank + [cut_short if a == axis else nothing for a in range(x.rank)]
+    whole = pad_or_cut(op, terms, op.Concat(*pads, axis=0))
+    split = op.Concat(*sizes[:axis], blocks, [block_size], *sizes[axis + 1 :], axis=0)
+    return op.ReduceSum(op.Reshape(whole, split), [axis + 1], keepdims=0)
+
+
+def quantize(op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int | None = 1, **_: object) -> Val:
     # a scale of 0 has no inverse: NaN says so, where zeros would look like an answer
     if s.known is None:
-        return g * laid_along(op, s / s, x, axis)
+        laid = laid_along(op, s, x, 1 if axis is None else axis)
+        return g * (laid / laid)
     return g if np.all(s.known) else g * float("nan")
 
 
-defvjp("QuantizeLinear", quantize, computed, None, inside=rounds_inside)
-defvjp("DequantizeLinear", lambda op, g, y, x, s, z, **_: rescaled(op, g, s, x), computed, None)
-defvjp("DynamicQuantizeLinear", lambda op, g, y, x: g)  # its range is that of the data: nothing is cut off
+def quantize_scale(
+    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int | None = 1, block_size: int = 0, **_: object
+) -> Val:
+    """The integer, straight-through, is x / s: a smaller scale makes it larger."""
+    if block_size:
+        raise Refused("quantised in blocks while the model runs")
+    along = 1 if axis is None else axis
+    return per_scale(op, -g * x / laid_along(op, s, x, along), s, x, along)
 
-# ONNX Runtime's own, for 16 and 4 bits before the standard had them
-microsoft("QuantizeLinear", quantize, computed, None, inside=rounds_inside)
-microsoft("DequantizeLinear", lambda op, g, y, x, s, z, **_: rescaled(op, g, s, x), computed, None)
+
+def dequantize(op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, **_: object) -> Val:
+    return rescaled(op, g, s, x)
+
+
+def dequantize_scale(
+    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int | None = 1, block_size: int = 0, **_: object
+) -> Val:
+    """The integers themselves, which DequantizeLinear gives with a scale of one."""
+    along = 1 if axis is None else axis  # com.microsoft has no default
+    one = op.Expand(op.constant(1.0), op.shape(s))
+    return per_scale(op, g * dequantised(op, op.raw(x.value), one, z, along, block_size), s, x, along, block_size)
+
+
+# ONNX Runtime's own: for 16 and 4 bits before the standard had them
+for domain in ("", "com.microsoft"):
+    defvjp("QuantizeLinear", quantize, quantize_scale, None, inside=rounds_inside, domain=domain)
+    defvjp("DequantizeLinear", dequantize, dequantize_scale, None, domain=domain)
+defvjp("DynamicQuantizeLinear", lambda op, g, y, x: g)  # its range is that of the data: nothing is cut off
 
 # Linear operators -----------------------------------------------------------------------------------------------------
 
