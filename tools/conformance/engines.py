@@ -56,6 +56,7 @@ def runtime(model: onnx.ModelProto) -> Engine:
 def reference(model: onnx.ModelProto) -> Engine:
     """Return onnx's reference evaluator."""
     from onnx.reference import ReferenceEvaluator
+    from onnx.reference.op_run import OpRun
     from onnx.reference.ops import op_loop as loop
 
     class Loop(loop.Loop):  # onnx's own lays what iterations give along an axis that is there already
@@ -80,7 +81,12 @@ def reference(model: onnx.ModelProto) -> Engine:
                 found[i] = found[i].reshape(-1) if scalar else found[i]
             return tuple(found)
 
-    evaluator = ReferenceEvaluator(model, new_ops=[Loop])
+    class GatherElements(OpRun):  # onnx's own takes 64 entries along the axis at most
+        def _run(self, data: np.ndarray, indices: np.ndarray, axis: int = 0) -> tuple[np.ndarray]:
+            found: np.ndarray = np.take_along_axis(data, indices.astype(np.int64), axis)
+            return (found,)
+
+    evaluator = ReferenceEvaluator(model, new_ops=[Loop, GatherElements])
     return lambda feeds: list(evaluator.run(None, feeds))
 
 
