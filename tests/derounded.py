@@ -211,8 +211,8 @@ def _dequantize(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant:
     x, own = real(node, 0, 1, 2, _attribute(node, "axis", 1)), work.scales.get(node.input[0])
     if own is not None and node.input[1] in work.feeds:
         step = constant(f"{y}/step", work._seen(own))
-        ratio = helper.make_node("Div", [node.input[1], step], [f"{y}/ratio"])
-        return [ratio, helper.make_node("Mul", [x, f"{y}/ratio"], [y])]
+        divided = helper.make_node("Div", [node.input[1], step], [f"{y}/ratio"])
+        return [divided, helper.make_node("Mul", [x, f"{y}/ratio"], [y])]
     if own in {*work.constants, *work.feeds} and own != node.input[1]:  # read with another scale than it was given
         ratio = work.constants[node.input[1]].astype(np.float64) / work._seen(own)
         return [helper.make_node("Mul", [x, constant(f"{y}/ratio", ratio)], [y])]

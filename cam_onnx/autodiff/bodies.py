@@ -50,10 +50,17 @@ class Bodies(Writer):
             self._done[node] = self._function(node)
         return self._done[node]
 
-    def lowered(self, node: ir.Node, nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], tensors: Any) -> Body:
-        """Return a body that a rule gives in terms of other operators."""
-        names = {x.name: x.name for x in node.inputs if x is not None and x.name}
-        body = self.write("lowered", node, nodes, names, [], outputs, tensors)
+    def lowered(
+        self,
+        node: ir.Node,
+        nodes: Sequence[onnx.NodeProto],
+        outputs: Sequence[str],
+        tensors: Any,
+        read: Sequence[ir.Value],
+    ) -> Body:
+        """Return a body that a rule gives in terms of other operators, which read values of the graph."""
+        names = {x.name: x.name for x in read if x.name}
+        body = self.write("lowered", node, nodes, names, [], outputs, tensors, read)
         self._done[node] = body
         self._tie(node, body)
         return body

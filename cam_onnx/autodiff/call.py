@@ -50,12 +50,14 @@ def lower(bodies: Bodies, node: ir.Node, lowering: Callable[..., Any]) -> Body |
         bodies.faults[node] = str(error)
         return None
     bodies.taken |= op.names()
-    outside = {x.name for x in node.inputs if x is not None}
+    own = {y for each in op.nodes for y in each.outputs} | {constant.value for constant in op.constants.values()}
+    given = [x for each in op.nodes for x in each.inputs if x is not None] + [op.resolve(val.value) for val in results]
+    read = [x for x in dict.fromkeys((*node.inputs, *given)) if x is not None and (x not in own or x in node.inputs)]
     tensors = []
     for constant in op.constants.values():
-        if constant.name not in outside and constant.value.const_value is not None:
+        if constant.value not in read and constant.value.const_value is not None:
             tensors.append(ir.serde.serialize_tensor(constant.value.const_value))
             tensors[-1].name = constant.name
     nodes = [ir.serde.serialize_node(each) for each in op.nodes]
     outputs = [op.resolve(val.value).name or "" for val in results[: len(node.outputs)]]
-    return bodies.lowered(node, nodes, outputs, tensors)
+    return bodies.lowered(node, nodes, outputs, tensors, read)

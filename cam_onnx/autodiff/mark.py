@@ -80,7 +80,8 @@ class _Marker:
                 self._through(node, bits, path, reached)
                 continue
             read = reads(node) if graphs(node) else [x for x in node.inputs if x is not None]
-            if not any(bits.get(x) for x in read):
+            touched = any(bits.get(x) for x in read)
+            if not touched and not _holding(read):
                 continue
             body = self._written(node, rule)
             if body is not None:
@@ -91,7 +92,8 @@ class _Marker:
                 path.again += body.nodes
                 stack.append(iter(body.nodes))
                 continue
-            self._across(node, rule, read, bits, path, reached, lost)
+            if touched:
+                self._across(node, rule, read, bits, path, reached, lost)
         return reached
 
     def _across(
@@ -122,7 +124,8 @@ class _Marker:
 
     def _through(self, node: ir.Node, bits: dict[ir.Value, int], path: Path, reached: list[ir.Node]) -> None:
         """Spread bits through subgraphs: each output depends on what its body says."""
-        if not any(bits.get(x) for x in reads(node)):
+        read = reads(node)
+        if not any(bits.get(x) for x in read) and not _holding(read):
             return
         found = False
         for region in self._regions(node):
@@ -154,13 +157,33 @@ class _Marker:
             assert rule.flow is not None
             self.regions[node] = rule.flow.regions(self.bodies, node)
             for region in self.regions[node]:
-                sources = [x for x in [*region.body.inputs, *_taken(region.body)] if cotangent_of(x)]
+                sources = [x for x in [*region.body.inputs, *self._taken(region.body)] if cotangent_of(x)]
                 bits = {x: 1 << i for i, x in enumerate(sources)}
                 self.forward(region.body.nodes, bits, Path(), {})
                 region.depends = {
                     y: {x for i, x in enumerate(sources) if bits.get(y, 0) >> i & 1} for y in region.body.outputs
                 }
         return self.regions[node]
+
+    def _taken(self, body: Body) -> list[ir.Value]:
+        """Return the values of outside that a body reads: of a sequence also the tensors that were put in."""
+        own: set[ir.Value] = set(body.inputs)
+        found: dict[ir.Value, None] = {}
+        nodes = list(body.nodes)
+        for node in nodes:  # grows
+            own.update(node.outputs)
+            read = reads(node)
+            found.update(dict.fromkeys(read))
+            if not _holding(read):
+                continue
+            rule = self.find(node)
+            if rule is not None and rule.flow is not None:
+                for region in self._regions(node):
+                    inner = {s for sources in region.depends.values() for s in sources}
+                    found.update(dict.fromkeys(s for s in inner if s not in region.body.inputs))
+            elif (written := self._written(node, rule)) is not None:
+                nodes += written.nodes
+        return [x for x in found if x not in own]
 
     # -- backwards --------------------------------------------------------------------------------------------------
 
@@ -212,14 +235,13 @@ class _Marker:
             nodes.append(node)
 
 
+def _holding(values: Iterable[ir.Value]) -> bool:
+    """Whether one of the values holds tensors, whose derivatives are known by their own names."""
+    return any(isinstance(x.type, (ir.SequenceType, ir.OptionalType)) for x in values)
+
+
 def _any(values: Iterable[int]) -> int:
     total = 0
     for value in values:
         total |= value
     return total
-
-
-def _taken(body: Body) -> list[ir.Value]:
-    """Return the values of outside that a body reads."""
-    own = {y for node in body.nodes for y in node.outputs} | set(body.inputs)
-    return list(dict.fromkeys(x for node in body.nodes for x in reads(node) if x not in own))

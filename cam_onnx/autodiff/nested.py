@@ -71,4 +71,9 @@ def zeros_of(op: Emitter, value: ir.Value) -> Val:
 
 def ordered(path: Path) -> list[ir.Value]:
     """Return the values that a path's nodes read and that carry a derivative, in a fixed order."""
-    return [x for node in path.nodes for x in reads(node) if x in path.values]
+    found: list[ir.Value] = []
+    for node in path.nodes:
+        found += reads(node)
+        for _, inner in path.inside.get(node, ()):  # also what came in through a sequence
+            found += ordered(inner)
+    return [x for x in found if x in path.values]

@@ -77,10 +77,14 @@ class Writer:
         inputs: Sequence[onnx.ValueInfoProto],
         outputs: Sequence[str],
         tensors: Iterable[onnx.TensorProto],
+        more: Iterable[ir.Value] = (),
     ) -> Body:
-        """Copy nodes under new names, infer their types, and tie what they read to the values outside."""
+        """Copy nodes under new names, infer their types, and tie what they read to the values outside.
+
+        That is what the node reads, and `more`.
+        """
         names = {"": "", **names}
-        outside = {x.name: x for x in reads(node) if x.name}
+        outside = {x.name: x for x in (*reads(node), *more) if x.name}
         model = onnx.ModelProto(ir_version=max(self._ir_version, 8))
         graph = model.graph
         graph.name = "body"

@@ -19,6 +19,7 @@ from cam_onnx.limits import DEFAULTS, Limits
 __all__ = ["Operator", "operators"]
 
 RAISED = {"Scatter": "ScatterElements", "Upsample": "Resize"}  # a file is raised before a rule sees them
+PUT_IN = ("SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap", "SplitToSequence")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def _how(name: str, rule: Rule | None, schema: onnx.defs.OpSchema | None, local:
         return "zero", next(filter(None, reasons), "")
     if name in RAISED:
         return "raised", RAISED[name]
+    if name in PUT_IN:
+        return "lowering", "with SequenceAt and ConcatFromSequence"
     if schema is not None and (schema.has_function or schema.has_context_dependent_function):  # type: ignore[attr-defined]
         return "body", ""
     if schema is not None and schema.outputs and not any(_float(o.types) for o in schema.outputs):

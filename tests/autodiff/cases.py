@@ -322,6 +322,7 @@ CASES = [
     row("y = AveragePool<kernel_shape=[3], strides=[2]>(x)", x=normal(2, 3, 9), why="1-D", **LINEAR),
     row("y = AveragePool<kernel_shape=[2,2,2]>(x)", x=normal(1, 2, 4, 3, 4), why="3-D", **LINEAR),
     # layout --------------------------------------------------------------------------------------------------------
+    row("o = Optional(x) y = OptionalGetElement(o)", composed="Optional", x=normal(3, 4), reference="it adds an axis", **LINEAR),
     row("y = OptionalGetElement(x)", x=normal(3, 4), why="of a tensor", **LINEAR),
     row("y = Reshape(x, shape)", x=normal(2, 3, 4), shape=ints(0, -1), **LINEAR),
     row("y = Reshape(x, shape)", x=normal(2, 3, 4), shape=given(ints(4, 6)), why="shape at run time", **LINEAR),

@@ -274,6 +274,83 @@ GRAPHS = [
         x=normal(4, 3),
         w=normal(3),
     ),
+    graph(
+        "SequenceAt: what was inserted and erased, positions from either end",
+        """p = Tanh(x) q = Mul(x, x) e = SequenceEmpty() s1 = SequenceInsert(e, p) s2 = SequenceInsert(s1, q)
+           s3 = SequenceInsert(s2, x, minus) s4 = SequenceErase(s3) s5 = SequenceErase(s4, nought) t = Identity(s5)
+           z = SequenceAt(t, minus) y = Mul(z, z)""",
+        x=normal(2, 3),
+        single="SequenceEmpty gives float32",
+        reference="SequenceEmpty gives float32",
+        minus=np.array(-1, np.int64),
+        nought=np.array(0, np.int64),
+    ),
+    graph(
+        "SequenceAt: a part of a split, without its axis",
+        "u = Sin(x) s = SplitToSequence<axis = -1, keepdims = 0>(u) a = SequenceAt(s, at) y = Mul(a, a)",
+        static="the parts are counted by the size of x",
+        x=normal(2, 3),
+        at=np.array(2, np.int64),
+    ),
+    graph(
+        "SequenceAt: in a branch, of a sequence outside",
+        """u = Sin(x) s = SequenceConstruct(u, x)
+           y = If<then_branch = t () => (float[a, b] q) { v = SequenceAt(s, at) q = Mul(v, v) },
+                  else_branch = e () => (float[a, b] r) { r = Neg(u) }>(c)""",
+        x=normal(2, 3),
+        at=np.array(0, np.int64),
+        c=flag(True),
+    ),
+    graph(
+        "Optional: of a tensor, and of a sequence",
+        """u = Sin(x) o = Optional(u) v = OptionalGetElement(o) s = SequenceConstruct(x, v) p = Optional(s)
+           t = OptionalGetElement(p) w = SequenceAt(t, one) y = Mul(v, w)""",
+        reference="its OptionalGetElement of a sequence gives the first tensor",
+        x=normal(2, 3),
+        one=np.array(1, np.int64),
+    ),
+    graph(
+        "SequenceAt: in a branch of a branch, of a sequence outside",
+        """u = Sin(x) s = SequenceConstruct(u, x)
+           y = If<then_branch = t () => (float[a, b] q) {
+                    q = If<then_branch = t2 () => (float[a, b] m) { v = SequenceAt(s, at) m = Mul(v, v) },
+                           else_branch = e2 () => (float[a, b] k) { k = Neg(x) }>(c) },
+                  else_branch = e () => (float[a, b] r) { r = Neg(x) }>(c)""",
+        x=normal(2, 3),
+        at=np.array(0, np.int64),
+        c=flag(True),
+    ),
+    graph(
+        "SequenceAt: in every iteration of a loop, of a sequence outside",
+        """u = Sin(x) s = SequenceConstruct(x, u)
+           y = Loop<body = b (int64 i, bool c, float[2,3] h) => (bool c1, float[2,3] h1) {
+               c1 = Identity(c) v = SequenceAt(s, at) h1 = Mul(h, v) }>(n, go, x)""",
+        x=normal(2, 3),
+        go=flag(True),
+        at=np.array(1, np.int64),
+        n=count(3),
+        reference=STACKS,
+    ),
+    graph(
+        "ConcatFromSequence: parts of two entries, the last one shorter, in another order",
+        """u = Sin(x) s = SplitToSequence<axis = 1>(u, two) r = SequenceErase(s, nought) a = SequenceAt(s, nought)
+           t = SequenceInsert(r, a) y = ConcatFromSequence<axis = 1>(t)""",
+        static="the parts are counted by the size of x",
+        x=normal(2, 5),
+        two=np.array(2, np.int64),
+        nought=np.array(0, np.int64),
+    ),
+    graph(
+        "ConcatFromSequence: parts of given sizes",
+        "u = Sin(x) s = SplitToSequence(u, sizes) y = ConcatFromSequence<axis = 0>(s)",
+        x=normal(4, 2),
+        sizes=ints(1, 3),
+    ),
+    graph(
+        "ConcatFromSequence: on a new axis",
+        "u = Sin(x) s = SequenceConstruct(u, x, u) y = ConcatFromSequence<axis = -1, new_axis = 1>(s)",
+        x=normal(2, 3),
+    ),
 ]
 
 

@@ -12,18 +12,11 @@ from cam_onnx.cli import main
 from cam_onnx.graph.operators import operators
 from models.builders import BUILDERS
 
-# what carries sequences, optionals, loops and quantised numbers; an entry that works fails the test
-NOT_YET = {
-    "ConcatFromSequence", "DequantizeLinear", "GRU", "If", "LSTM", "Loop", "Optional",
-    "QLinearMatMul", "QuantizeLinear", "RNN", "Scan", "SequenceAt", "SequenceConstruct", "SequenceEmpty",
-    "SequenceErase", "SequenceInsert", "SplitToSequence",
-}  # fmt: skip
-
 
 def test_no_operator_of_the_standard_is_absent():
     found = {row.name: row for row in operators()}
     assert set(found) == {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain == ""}
-    assert {name for name, row in found.items() if row.how == "none"} <= NOT_YET
+    assert {name for name, row in found.items() if row.how == "none"} == set()
     assert [name for name, row in found.items() if row.how == "zero" and not row.reason] == []
 
 

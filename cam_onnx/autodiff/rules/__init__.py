@@ -23,6 +23,7 @@ from cam_onnx.autodiff.rules import (
     regions,
     resize,
     sampling,
+    sequences,
     signal,
     softmax,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "regions",
     "resize",
     "sampling",
+    "sequences",
     "signal",
     "softmax",
 ]

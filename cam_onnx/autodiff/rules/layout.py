@@ -23,7 +23,8 @@ def put_back(op: Emitter, g: Val, y: Val, x: Val, *_: Val | None, **__: object) 
     return op.reshape_like(g, x)
 
 
-defvjp("OptionalGetElement", lambda op, g, y, x: g)  # of a tensor: what is Optional has no cotangent
+defvjp("Optional", lambda op, g, y, x, **_: g)  # of a tensor; a sequence has no cotangent
+defvjp("OptionalGetElement", lambda op, g, y, x: g)
 defvjp("Reshape", put_back, None)
 defvjp("Flatten", put_back)
 defvjp("Squeeze", put_back, None)
