@@ -21,9 +21,6 @@ OPEN = ("known at run time only", "shape inference did not find")
 # the last is exact for what is linear
 STEPS = {"float64": (1e-5, 1e-4, 1e-7, 1e-2, 1.0), "float32": (1e-2, 3e-3, 3e-2, 3e-4, 1.0), "half": (0.25, 1.0)}
 ROUGH = ", which changes with the step"
-LONG = {  # named, not tried
-    "test_MaxPool2d_stride_padding_dilation": "its window has thousands of taps, each a few nodes: minutes to convert"
-}
 SLOW = 4096  # elements: the reference evaluator then has one direction and two steps
 
 
@@ -39,8 +36,6 @@ class Verdict:
 
 def judge(case: Any) -> Verdict:
     """Return what becomes of one case."""
-    if case.name in LONG:
-        return Verdict("refused", LONG[case.name])
     model, feeds, expected = loaded(case)
     operators = {node.op_type for node in model.graph.node}
     kinds = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}

@@ -3,11 +3,17 @@
 No Indices output is used: it is slow in ONNX Runtime and missing in browsers. Instead every tap of the window is
 compared with the output, and its share is added into its phase of the input grid (positions modulo the stride);
 the phases are interleaved at the end. Windows may overlap, so MaxUnpool would not do.
+
+A few nodes a tap are too many for a large window. Its maximum is taken axis by axis, so that the taps of the axes add
+up and do not multiply; its average is a box slid over what stands at the first tap of each window.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import onnx_ir as ir
 
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.elementwise import where
@@ -17,6 +23,9 @@ from cam_onnx.autodiff.table import defvjp
 from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
+
+
+FEW, MANY = 9, 49  # taps: more than these are taken axis by axis, or slid as a box
 
 
 def window_grid(op: Emitter, windows: Windows) -> tuple[Val, Val]:
@@ -85,16 +94,20 @@ def fold(op: Emitter, shares: dict[tuple[int, ...], Val], grid: Val, windows: Wi
 
 def fold_evenly(op: Emitter, share: Val, size: Val, windows: Windows) -> Val:
     """Add one share into the grid at every tap."""
-    if windows.strides == windows.dilations == [1] * windows.axes:
+    ones = [1] * windows.axes
+    dense = windows.strides == ones
+    if windows.dilations == ones and (dense or math.prod(windows.kernel) > MANY):
         # a box slid by one is its own transpose: one node, measured ten times faster than its taps
+        laid = share if dense else fold(op, {(0,) * windows.axes: share}, size, windows)
+        front = [k - 1 for k in windows.kernel]
         pooled = op.AveragePool(
-            share,
+            laid,
             auto_pad="NOTSET",
             ceil_mode=0,
             count_include_pad=1,
             kernel_shape=windows.kernel,
-            pads=[k - 1 for k in windows.kernel] * 2,
-            strides=windows.strides,
+            pads=front + (front if dense else [0] * windows.axes),
+            strides=ones,
         )
         return pooled * float(math.prod(windows.kernel))
     return fold(op, dict.fromkeys(windows.taps(), share), size, windows)
@@ -119,12 +132,33 @@ def max_pool(
     y: Val,
     x: Val,
     auto_pad: str,
+    ceil_mode: int,
     dilations: list[int] | None,
     kernel_shape: list[int],
     pads: list[int] | None,
     strides: list[int] | None,
-    **_: object,  # ceil_mode shows in the output's size, storage_order in Indices only
+    **_: object,  # storage_order shows in Indices only
 ) -> Val:
+    axes = len(kernel_shape)
+    strides, dilations, pads = strides or [1] * axes, dilations or [1] * axes, pads or [0] * 2 * axes
+    lanes = [a for a in range(axes) if (kernel_shape[a], strides[a], pads[a], pads[axes + a]) != (1, 1, 0, 0)]
+
+    def along(which: list[int]) -> dict[str, Any]:
+        return {
+            "auto_pad": auto_pad,
+            "ceil_mode": ceil_mode,
+            "dilations": [d if a in which else 1 for a, d in enumerate(dilations)],
+            "kernel_shape": [k if a in which else 1 for a, k in enumerate(kernel_shape)],
+            "pads": [p if a % axes in which else 0 for a, p in enumerate(pads)] if auto_pad == "NOTSET" else None,
+            "strides": [s if a in which else 1 for a, s in enumerate(strides)],
+        }
+
+    if math.prod(kernel_shape) > FEW and len(lanes) > 1:
+        # of several maxima the first one: in the first row that has one the first, so axis by axis gives the same
+        last = lanes.pop()
+        z = op.MaxPool(x, **along([last]))
+        z.value.shape = ir.Shape([d if a != 2 + last else y.dims[a] for a, d in enumerate(x.dims)])
+        return max_pool(op, max_pool(op, g, y, z, **along(lanes)), z, x, **along([last]))
     windows = Windows.of(op, x, y, kernel_shape, strides, dilations, pads, auto_pad)
     size, edges = window_grid(op, windows)
     grid = pad_or_cut(op, x, edges, value=LOWEST)
