@@ -13,6 +13,7 @@ from cam_onnx.autodiff.append import append, info
 from cam_onnx.autodiff.backward import backward, mark, refuse
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import Model, ModelLike, load
+from cam_onnx.autodiff.quantised import release
 from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.errors import InputError, did_you_mean
@@ -67,6 +68,9 @@ def at_lowest_opset(model: Model, build: Callable[[Model], T]) -> T:
 
 
 def _differentiate(model: Model, wrt: Sequence[str], of: Sequence[str], table: Table) -> onnx.ModelProto:
+    for name in of:
+        if name in model.values:
+            release(model.values[name])
     for name in (*wrt, *of):
         if name not in model.values:
             raise InputError(f"{model.name} has no value {name!r}{did_you_mean(name, filter(None, model.values))}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cam_onnx.autodiff.emit import Emitter
     from cam_onnx.autodiff.val import Val
 
-__all__ = ["COPIES", "Scale", "annotate", "dequantised", "equal", "fixed", "laid_along", "scale_of"]
+__all__ = ["COPIES", "Scale", "annotate", "dequantised", "equal", "fixed", "laid_along", "release", "scale_of"]
 
 _SCALE, _FIXED = "cam_onnx.scale", "cam_onnx.fixed"
 
@@ -66,6 +66,11 @@ def scale_of(value: ir.Value | None) -> Scale | None:
 def fixed(value: ir.Value) -> bool:
     """Whether a float is part of a quantisation and counts as a constant: a scale that follows the data cancels."""
     return _FIXED in value.meta
+
+
+def release(value: ir.Value) -> None:
+    """Take a float that counts as a constant for what it is: a value that follows the data."""
+    value.meta.pop(_FIXED, None)
 
 
 def annotate(graph: ir.Graph) -> None:

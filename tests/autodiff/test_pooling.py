@@ -13,7 +13,9 @@ from tests.running import run
 
 def pool(operator: str, attributes: str, outputs: str = "y") -> onnx.ModelProto:
     text = f"{outputs} = {operator}<{attributes}>(x)"
-    given = ", ".join(f"{kind} {name}" for kind, name in zip(("float[n,c,p,q]", "int64[n,c,p,q]"), outputs.split(",")))
+    given = ", ".join(
+        f"{kind} {name}" for kind, name in zip(("float[n,c,p,q]", "int64[n,c,p,q]"), outputs.split(","), strict=False)
+    )
     return onnx.parser.parse_model(
         f'<ir_version: 8, opset_import: ["": 17]> g (float[2,3,19,23] x) => ({given}) {{ {text} }}'
     )
@@ -34,7 +36,7 @@ def test_of_several_maxima_the_first_takes_all(attributes):
     """As ONNX Runtime's Indices say, which the gradient does not ask for."""
     x = np.random.default_rng(0).integers(0, 3, (2, 3, 19, 23)).astype(np.float32)
     y, at = run(pool("MaxPool", attributes, "y,at"), {"x": x})
-    g = np.random.default_rng(1).integers(-9, 9, y.shape).astype(np.float32)
+    g = np.asarray(np.random.default_rng(1).integers(-9, 9, y.shape), np.float32)
     expected = np.zeros(x.size, np.float32)
     np.add.at(expected, at.ravel(), g.ravel())
     model = autodiff.gradient(pool("MaxPool", attributes), ["x"], ["y"])

@@ -138,7 +138,26 @@ def dequantize_scale(
 for domain in ("", "com.microsoft"):
     defvjp("QuantizeLinear", quantize, quantize_scale, None, inside=rounds_inside, domain=domain)
     defvjp("DequantizeLinear", dequantize, dequantize_scale, None, domain=domain)
-defvjp("DynamicQuantizeLinear", lambda op, g, y, x: g)  # its range is that of the data: nothing is cut off
+
+
+def dynamic(op: Emitter, gs: tuple[Maybe, ...], ys: tuple[Val, ...], x: Val) -> Maybe:
+    """The range is that of the data, so that nothing is cut off; where it is asked for, its ends move with the data."""
+    g, of_scale = gs[:2]
+    if of_scale is None:
+        return g
+    if g is not None:  # longer steps are fewer steps
+        of_scale = of_scale - op.ReduceSum(g * x, keepdims=0) / ys[1]
+    flat, step = op.Reshape(x, [-1]), op.Reshape(of_scale, [1]) / 255.0
+    found = op.Expand(op.constant(0.0), op.Shape(flat))
+    for end, sign in ((flat, 1.0), (-flat, -1.0)):
+        reaches = op.Greater(op.ReduceMax(end), 0.0)  # 0 is always within the range
+        moved = op.Where(reaches, step * sign, 0.0)
+        found = found + op.ScatterElements(found * 0.0, op.ArgMax(end, axis=0), moved, axis=0)
+    found = op.reshape_like(found, x)
+    return found if g is None else g + found
+
+
+defvjp("DynamicQuantizeLinear", dynamic, several=True)
 
 # Linear operators -----------------------------------------------------------------------------------------------------
 
