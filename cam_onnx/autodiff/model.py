@@ -99,10 +99,14 @@ class Model:
         """
         if self.opset < 7:
             raise UnsupportedOpset(f"{self.name}: opset {self.opset} is below 7: export it again at opset 13 or newer")
-        if self.opset < 9 and any(name[1] == "Scan" for name in calls(self.proto.graph.node)):
-            raise UnsupportedOpset(  # the converter would leave the batch and the lengths that it had then in place
-                f"{self.name}: Scan changed at opset 9: export it again at opset 9 or newer"
-            )
+        if self.opset < 9:
+            scans = [node for node in self.proto.graph.node if node.op_type == "Scan"]
+            inside = sum(name[1] == "Scan" for name in calls(self.proto.graph.node)) - len(scans)
+            if inside or any(node.input[0] for node in scans):
+                raise UnsupportedOpset(
+                    f"{self.name}: Scan with sequence lengths, or in a subgraph, changed at opset 9: export it again at "
+                    f"opset 9 or newer"
+                )
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         if proto.ir_version < 4:  # the converter wants every initializer among the inputs below 4, none above

@@ -106,8 +106,9 @@ def _converted(node: onnx.NodeProto, own: int, opset: int, fresh: Callable[[str]
 
 
 def keep_old_meanings(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:
-    """Give Resize what Upsample and Resize meant below opset 11, RoiAlign below 16; the converter leaves new defaults.
+    """Give Resize what Upsample and Resize meant below opset 11, RoiAlign below 16, and Scan below 9.
 
+    The converter leaves new defaults, and takes the batch off Scan.
     Of nearest, which the standard left open, what ONNX Runtime does: up by the floor, down by the ceiling.
     """
     opset, now = (
@@ -115,6 +116,8 @@ def keep_old_meanings(original: onnx.ModelProto, raised: onnx.ModelProto) -> Non
     )
     if opset < 16 <= now:
         _keep_old_roi_align(raised)
+    if opset < 9 <= now and any(node.op_type == "Scan" for node in raised.graph.node):
+        _keep_old_scan(original, raised)
     if opset >= 11:
         return
     old = {y for node in original.graph.node if node.op_type in ("Upsample", "Resize") for y in node.output}
@@ -128,6 +131,45 @@ def keep_old_meanings(original: onnx.ModelProto, raised: onnx.ModelProto) -> Non
             kept = [a for a in node.attribute if a.name not in meaning]
             del node.attribute[:]
             node.attribute.extend([*kept, *(onnx.helper.make_attribute(k, v) for k, v in meaning.items())])
+
+
+def _keep_old_scan(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:
+    """Give Scan its batch back, which the converter leaves out, also of the types of what it reads and gives."""
+    graph = raised.graph
+    for part, given in ((graph.input, original.graph.input), (graph.output, original.graph.output)):
+        types = {value.name: value.type for value in given}
+        for value in part:
+            value.type.CopyFrom(types.get(value.name, value.type))
+    del graph.value_info[:]
+    for i, node in enumerate(graph.node):
+        if node.op_type == "Scan":
+            graph.node[i].CopyFrom(_batched(node))
+
+
+def _batched(node: onnx.NodeProto) -> onnx.NodeProto:
+    """Return the Scan of opset 8, whose first axis was a batch: a Scan over the batch of a Scan over the sequence."""
+    own = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    body, label = own["body"], node.name or node.output[0]
+    graph = onnx.GraphProto(name=f"{body.name}/batch")
+    for names, part, formals in (
+        (node.input, graph.input, body.input),
+        (node.output, graph.output, body.output),
+    ):
+        for i, (name, formal) in enumerate(zip(names, formals, strict=True)):
+            kind = formal.type.tensor_type.elem_type
+            part.append(onnx.helper.make_tensor_value_info(f"{label}/{i}/{name}", kind, None))
+    turned = {name: value for name, value in own.items() if name == "scan_input_directions"}
+    count = own["num_scan_inputs"]
+    inner, outer = (
+        onnx.helper.make_node("Scan", names, given, name=node.name, body=each, num_scan_inputs=scanned, **more)
+        for names, given, each, scanned, more in (
+            ([i.name for i in graph.input], [o.name for o in graph.output], body, count, turned),
+            (node.input, node.output, graph, len(node.input), {}),
+        )
+    )
+    graph.node.append(inner)
+    next(a for a in outer.attribute if a.name == "body").g.CopyFrom(graph)
+    return outer
 
 
 def _keep_old_roi_align(raised: onnx.ModelProto) -> None:
