@@ -22,13 +22,14 @@ def operators(options: argparse.Namespace) -> int:
     if options.json:
         printing.dump([asdict(row) for row in rows])
         return 0
-    head = ["operator", "versions", "how", "with respect to"]
+    head = ["operator", "versions", "how", "with respect to", "order"]
     lines = [
         (
             f"{row.domain}::{row.name}" if row.domain else row.name,
             ", ".join(map(str, row.versions)),
             f"{row.how}: {row.reason}" if row.reason else row.how,
             ", ".join(row.inputs),
+            str(row.order),
         )
         for row in rows
     ]

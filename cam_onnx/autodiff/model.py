@@ -104,8 +104,8 @@ class Model:
             inside = sum(name[1] == "Scan" for name in calls(self.proto.graph.node)) - len(scans)
             if inside or any(node.input[0] for node in scans):
                 raise UnsupportedOpset(
-                    f"{self.name}: Scan with sequence lengths, or in a subgraph, changed at opset 9: export it again at "
-                    f"opset 9 or newer"
+                    f"{self.name}: Scan with sequence lengths, or in a subgraph, changed at opset 9: export it again "
+                    f"at opset 9 or newer"
                 )
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)

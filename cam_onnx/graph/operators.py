@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 
+import onnx
 import onnx.defs
 
 from cam_onnx.autodiff import rules as _rules  # noqa: F401  (fills the table)
 from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.backward import mark
+from cam_onnx.autodiff.functions import calls, key, reachable
 from cam_onnx.autodiff.model import ModelLike, load
+from cam_onnx.autodiff.order import order
 from cam_onnx.autodiff.table import RULES, Rule, Vjp, zero
 from cam_onnx.graph.locate import fed, find_score
 from cam_onnx.limits import DEFAULTS, Limits
@@ -38,6 +42,8 @@ class Operator:
         Why it is zero, or what it is raised to.
     inputs : tuple of str
         Which have a derivative; those of a body and a lowering are its own affair.
+    order : int or "any"
+        How often it can be differentiated: as far as what its rule emits has rules in turn, and what these emit.
     count : int or None
         How many nodes of the model lie on its path.
     """
@@ -48,6 +54,7 @@ class Operator:
     how: str
     reason: str
     inputs: tuple[str, ...]
+    order: int | str
     count: int | None = None
 
 
@@ -75,12 +82,19 @@ def operators(model: ModelLike | None = None, score: str | None = None, limits: 
         loaded = loaded.raise_to(spelling.LOWEST)
     found = find_score(loaded, score)
     path = mark(loaded.graph, fed(loaded), [loaded.values[found.name]], loaded.opset, RULES)
-    functions = {(f.domain, f.name) for f in loaded.proto.functions}
+    functions = {(f.domain, f.name): _called(f, loaded.proto) for f in loaded.proto.functions}
     counts = Counter((node.domain, node.op_type) for node in path.nodes)
     return [
-        _described(name, domain, loaded.opset, count, (domain, name) in functions)
+        _described(name, domain, loaded.opset, count, functions.get((domain, name)))
         for (domain, name), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def _called(function: onnx.FunctionProto, proto: onnx.ModelProto) -> set[tuple[str, str]]:
+    """Return the operators in the body of a function, and of those that it calls."""
+    own = {key(f.domain, f.name, f.overload): f for f in proto.functions}
+    bodies = [function, *reachable(function.node, own)]
+    return {name[:2] for each in bodies for name in calls(each.node) if name not in own}
 
 
 @cache
@@ -92,7 +106,11 @@ def _history() -> dict[tuple[str, str], list[int]]:
     return {key: sorted(versions) for key, versions in found.items()}
 
 
-def _described(name: str, domain: str, opset: int, count: int | None = None, local: bool = False) -> Operator:
+def _described(
+    name: str, domain: str, opset: int, count: int | None = None, inside: Collection[tuple[str, str]] | None = None
+) -> Operator:
+    """Return one row; `inside`: what the body of a function of the model calls."""
+    local = inside is not None
     domain = "" if domain == "ai.onnx" else domain
     history = _history().get((domain, name), [])
     read = tuple(v for i, v in enumerate(history) if i + 1 == len(history) or history[i + 1] > 7)
@@ -100,7 +118,15 @@ def _described(name: str, domain: str, opset: int, count: int | None = None, loc
     if schema is None and history:
         schema = spelling.schema(name, history[-1], domain)
     how, reason = _how(name, rule, schema, local)
-    return Operator(name, domain, read, how, reason, _inputs(rule, schema) if how == "rule" else (), count)
+    inputs = _inputs(rule, schema) if how == "rule" else ()
+    if how == "zero" or name in PUT_IN:
+        within: Collection[tuple[str, str]] = ()
+    elif inside is not None:
+        within = inside
+    else:
+        within = [("", RAISED[name]) if how == "raised" else (domain, name)]
+    times = order(within, opset)
+    return Operator(name, domain, read, how, reason, inputs, "any" if times is None else times, count)
 
 
 def _how(name: str, rule: Rule | None, schema: onnx.defs.OpSchema | None, local: bool) -> tuple[str, str]:

@@ -49,4 +49,14 @@ def test_the_command_prints_a_table_and_json(tmp_path, capsys):
     assert "Conv" in capsys.readouterr().out
     assert main(["operators", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert next(row for row in rows if row["name"] == "Det")["how"] == "rule"
+    row = next(row for row in rows if row["name"] == "Det")
+    assert (row["how"], row["order"]) == ("rule", "any")
+
+
+def test_order_of_a_function_is_that_of_its_body():
+    text = """<ir_version: 8, opset_import: ["": 17, "local": 1, "acme": 1]>
+        g (float[2,3] x) => (float[2,3] y) { h = local.F(x) y = local.G(h) }
+        <domain: "local", opset_import: ["": 17]> F (a) => (b) { b = Tanh(a) }
+        <domain: "local", opset_import: ["": 17, "acme": 1]> G (a) => (b) { c = Tanh(a) b = acme.Own(c) }"""
+    orders = {row.name: row.order for row in operators(onnx.parser.parse_model(text), score="y")}
+    assert orders == {"Tanh": "any", "Own": 0}
