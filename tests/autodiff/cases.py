@@ -190,6 +190,8 @@ CASES = [
     row("y = HardSigmoid<alpha=0.5, beta=0.3>(x)", x=off(-0.6, 1.4), reads="y"),
     row("y = Shrink<bias=0.5, lambd=1.0>(x)", x=off(-1.0, 1.0)),
     row("y = HardSwish(x)", x=off(-3.0, 3.0, shape=(4, 6))),
+    row("y = ThresholdedRelu<alpha=0.7>(x)", x=off(0.7)),
+    row("y = ThresholdedRelu(x)", x=off(1.0), opset=13, why="no function of the standard yet"),
     row("y = LeakyRelu(x)", x=off(0.0), reads="y"),
     row("y = LeakyRelu<alpha=0.3>(x)", x=off(0.0), reads="y"),
     row("y = LeakyRelu<alpha=-0.5>(x)", x=off(0.0), why="slope turns the sign"),

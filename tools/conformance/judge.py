@@ -10,6 +10,9 @@ import onnx
 from onnx import TensorProto
 
 from cam_onnx import autodiff
+from cam_onnx.autodiff.mark import mark
+from cam_onnx.autodiff.model import load
+from cam_onnx.autodiff.table import RULES
 from cam_onnx.errors import CamOnnxError
 from tools.conformance.cases import constants, loaded
 from tools.conformance.engines import COMPLEX, ENGINES, FLOATS, Engine, Trial, trials
@@ -20,7 +23,6 @@ RANDOM = {"Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "Ran
 OPEN = ("known at run time only", "shape inference did not find")
 # the last is exact for what is linear
 STEPS = {"float64": (1e-5, 1e-4, 1e-7, 1e-2, 1.0), "float32": (1e-2, 3e-3, 3e-2, 3e-4, 1.0), "half": (0.25, 1.0)}
-ROUGH = ", which changes with the step"
 SLOW = 4096  # elements: the reference evaluator then has one direction and two steps
 
 
@@ -32,6 +34,7 @@ class Verdict:
     why: str = ""
     engine: str = ""
     engines: dict[str, str] = field(default_factory=dict)  # what each engine and precision that was tried says
+    through: list[str] = field(default_factory=list)  # operators that the derivative passes, with their versions
 
 
 def judge(case: Any) -> Verdict:
@@ -74,13 +77,22 @@ def judge(case: Any) -> Verdict:
             if found.bucket in ("agree", "zero", "kink"):
                 decided = Verdict("other", f"{decided.engine}: {decided.why}", trial.said)
             continue
-        # what runs decides, float64 first: but there may be float32 inside an operator
-        if decided.bucket in ("forward", "refused") or (decided.bucket == "disagree" and ROUGH in decided.why):
+        if decided.bucket in ("forward", "refused"):  # what runs decides, float64 first
             decided = found
         if decided.bucket in ("agree", "zero", "kink"):
             break
     decided.engines = said
+    decided.through = through(model, differentiable, targets)
     return decided
+
+
+def through(model: onnx.ModelProto, wrt: list[str], of: list[str]) -> list[str]:
+    """Return the operators between `wrt` and `of`, with their versions: ``Conv-11``."""
+    found = load(model)
+    path = mark(found.graph, [found.values[n] for n in wrt], [found.values[n] for n in of], found.opset, RULES)
+    nodes = {node.meta.get("outermost", node) for node in path.nodes}
+    known = {(n.op_type, onnx.defs.get_schema(n.op_type, found.opset).since_version) for n in nodes if not n.domain}
+    return sorted(f"{name}-{version}" for name, version in known)
 
 
 def wanted(model: onnx.ModelProto, floats: list[str], targets: list[str]) -> tuple[list[str], str]:
@@ -185,7 +197,7 @@ def differences(trial: Trial, run: Engine, feeds: dict[str, Any]) -> str:
         else:
             fine, coarse = (seen[step, 0] for step in steps[:2])
             steady = abs(fine - coarse) <= tol * (abs(fine) + 1e-2)
-            return missed[0] + ("" if steady else ROUGH)
+            return missed[0] + ("" if steady else ", which changes with the step")
     return ""
 
 

@@ -70,8 +70,12 @@ def _one_line(text: str) -> str:
 
 
 def data(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return docs/conformance.json: the names of the cases, by bucket."""
+    """Return docs/conformance.json: the names of the cases, by bucket, and through which versions those lead that agree."""
     by: dict[str, list[str]] = {bucket: [] for bucket in BUCKETS}
     for name, entry in sorted(done.items()):
         by[entry["bucket"]].append(name)
-    return {"onnx": onnx.__version__, "cases": by}
+    found = {each for entry in done.values() if entry["bucket"] == "agree" for each in entry["through"]}
+    versions: dict[str, list[int]] = {}
+    for name, version in sorted((name, int(version)) for name, version in (each.rsplit("-", 1) for each in found)):
+        versions.setdefault(name, []).append(version)
+    return {"onnx": onnx.__version__, "cases": by, "versions": versions}

@@ -208,6 +208,7 @@ defvjp("Mish", mish)
 defvjp("Gelu", gelu)
 defvjp("HardSwish", hard_swish)
 defvjp("Shrink", shrink)
+defvjp("ThresholdedRelu", lambda op, g, y, x, alpha: where(op, op.Greater(x, alpha), g))  # at alpha: 0
 defvjp("Clip", clip, broadcast(clip_low), broadcast(clip_high))
 defvjp("Dropout", dropout, dropout_ratio, None, several=True)
 defvjp("BitCast", bit_cast)
