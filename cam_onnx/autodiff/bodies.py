@@ -142,7 +142,7 @@ class Bodies(Writer):
         return proto, {name: a for name, a in given.items() if a.type != onnx.AttributeProto.UNDEFINED}
 
     def told(self, graph: ir.Graph) -> dict[str, onnx.TypeProto]:
-        """Return the types of what Loops, Split and reductions give, where inference leaves their shapes open.
+        """Return the types of what Loops, calls, Split and reductions give, where inference leaves their shapes open.
 
         A Loop's iterations may change them; sizes and axes may be computed.
         """
@@ -151,6 +151,9 @@ class Bodies(Writer):
             return found
         self._depth += 1
         for node in graph:
+            if key(node.domain, node.op_type, node.overload or "") in self.functions:
+                found |= self._told_by_a_call(node)
+                continue
             if node.domain not in ("", "ai.onnx"):
                 continue
             found |= {name: type_ for name, type_ in ranks(node).items() if name not in self._tried}
@@ -173,6 +176,18 @@ class Bodies(Writer):
                     found[y.name or ""] = onnx.helper.make_tensor_type_proto(int(inner.dtype), shape)
         self._depth -= 1
         return found
+
+    def _told_by_a_call(self, node: ir.Node) -> dict[str, onnx.TypeProto]:
+        """Return the types of what a function gives where inference leaves them open: there may be a Loop in it."""
+        open_ = [y for y in node.outputs if y.name and y.shape is None and y.name not in self._tried]
+        if not open_ or any(x is not None and x.shape is None for x in node.inputs):
+            return {}
+        self._tried.update(y.name for y in open_ if y.name)
+        try:
+            self._function(node)  # ties its outputs; what is written out for good comes later, with these types
+        except spelling.NeedsOpset:  # it may not be on the way
+            return {}
+        return {y.name or "": type_of(y) for y in open_ if y.shape is not None}
 
     def _subgraph(self, node: ir.Node, name: str, graph: ir.Graph) -> Body:
         proto = ir.serde.serialize_graph(graph)

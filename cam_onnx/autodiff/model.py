@@ -6,6 +6,7 @@ re-encodes the user's nodes. `append` adds to a copy of the original ModelProto,
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -52,6 +53,8 @@ class Model:
         The view, with inferred types and shapes.
     folder : str or None
         Where external data lies.
+    source_sha256 : str
+        Of the bytes that were read.
     external : list of External
         Its checked entries.
     sparse : list of onnx_ir.Value
@@ -63,7 +66,7 @@ class Model:
     proto: onnx.ModelProto
     folder: str | None = None
     name: str = "the model"
-    source: bytes = b""
+    source_sha256: str = ""
     raised: dict[str, list[int]] = field(default_factory=dict)
     external: list[External] = field(default_factory=list)
     sparse: list[ir.Value] = field(default_factory=list)
@@ -134,7 +137,7 @@ class Model:
         record = {**self.raised, "opset": [self.raised.get("opset", [self.opset])[0], opset]}
         if self.proto.ir_version != converted.ir_version:
             record["ir_version"] = [self.raised.get("ir_version", [self.proto.ir_version])[0], converted.ir_version]
-        return Model(converted, self.folder, self.name, self.source, record, self.external)
+        return Model(converted, self.folder, self.name, self.source_sha256, record, self.external)
 
 
 def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
@@ -162,14 +165,16 @@ def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
         proto.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError
         raise InvalidModel(f"{name}: not an ONNX model, or damaged ({error})") from error
+    source = hashlib.sha256(data).hexdigest()
+    del data  # as large as the weights
     check(proto, name)
-    loaded = Model(proto, os.path.dirname(path) if path else None, name, data, external=entries)
+    loaded = Model(proto, os.path.dirname(path) if path else None, name, source, external=entries)
     if proto.ir_version < 4:
         fixed = onnx.ModelProto()
         fixed.CopyFrom(proto)
         _without_initializer_inputs(fixed)
         fixed.ir_version = 4
-        loaded = Model(fixed, loaded.folder, name, data, {"ir_version": [proto.ir_version, 4]}, entries)
+        loaded = Model(fixed, loaded.folder, name, source, {"ir_version": [proto.ir_version, 4]}, entries)
     return loaded
 
 

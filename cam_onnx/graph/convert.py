@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -153,7 +152,7 @@ def convert(
     settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
     loaded = load(model, limits)
     refuse_blocked(loaded)
-    source_sha256 = hashlib.sha256(loaded.source).hexdigest()
+    source_sha256 = loaded.source_sha256
     for entry in [entry for entry in loaded.proto.metadata_props if entry.key == KEY]:
         old = Contract.from_json(entry.value, loaded.name)  # damaged: said as such
         if not reconvert:
@@ -162,7 +161,7 @@ def convert(
                 "file (reconvert=True, --reconvert)"
             )
         proto, raised = original(loaded.proto, old, loaded.name), dict(old.raised)
-        loaded = Model(proto, loaded.folder, loaded.name, loaded.source, raised, loaded.external)
+        loaded = Model(proto, loaded.folder, loaded.name, loaded.source_sha256, raised, loaded.external)
         source_sha256 = old.source_sha256
         settings = {name: getattr(old, name) if given is None else given for name, given in settings.items()}
 

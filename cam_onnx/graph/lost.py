@@ -77,7 +77,7 @@ def probe(data: bytes, folder: str | None, contract: Contract) -> Probe:
         What was converted cannot be told from what was added.
     """
     proto = onnx.ModelProto.FromString(data)
-    model = Model(original(proto, contract, "the model"), folder, source=data)
+    model = Model(original(proto, contract, "the model"), folder)
     return at_lowest_opset(model, lambda prepared: _probe(prepared, contract))
 
 

@@ -102,4 +102,4 @@ def _with_target(data: bytes, folder: str | None, contract: Contract) -> Model:
     kept = [tensor for tensor in proto.graph.initializer if tensor.name != contract.roles["target"]]
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
-    return Model(proto, folder, source=data)
+    return Model(proto, folder)

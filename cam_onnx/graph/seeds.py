@@ -107,7 +107,7 @@ def extend(model: Model, score: Score, kind: Kind | None, target_input: str) -> 
 
 
 def _again(model: Model, proto: onnx.ModelProto) -> Model:
-    return Model(proto, model.folder, model.name, model.source, model.raised, model.external)
+    return Model(proto, model.folder, model.name, model.source_sha256, model.raised, model.external)
 
 
 def _batch(model: Model, source: ir.Value) -> int | str | None:

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto
 
 from cam_onnx import autodiff
+from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.mark import mark
 from cam_onnx.autodiff.model import load
 from cam_onnx.autodiff.table import RULES
@@ -89,10 +90,13 @@ def judge(case: Any) -> Verdict:
 def through(model: onnx.ModelProto, wrt: list[str], of: list[str]) -> list[str]:
     """Return the operators between `wrt` and `of`, with their versions: ``Conv-11``."""
     found = load(model)
+    opset = found.opset
+    if any(node.op_type == "Scan" for node in found.graph) and opset < spelling.LOWEST:
+        found = found.raise_to(spelling.LOWEST)
     path = mark(found.graph, [found.values[n] for n in wrt], [found.values[n] for n in of], found.opset, RULES)
-    nodes = {node.meta.get("outermost", node) for node in path.nodes}
-    known = {(n.op_type, onnx.defs.get_schema(n.op_type, found.opset).since_version) for n in nodes if not n.domain}
-    return sorted(f"{name}-{version}" for name, version in known)
+    names = {node.op_type for node in (n.meta.get("outermost", n) for n in path.nodes) if not node.domain}
+    schemas = {name: spelling.schema(name, opset) for name in names}
+    return sorted(f"{name}-{schema.since_version}" for name, schema in schemas.items() if schema is not None)
 
 
 def wanted(model: onnx.ModelProto, floats: list[str], targets: list[str]) -> tuple[list[str], str]:

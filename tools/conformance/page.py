@@ -70,7 +70,7 @@ def _one_line(text: str) -> str:
 
 
 def data(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return docs/conformance.json: the names of the cases, by bucket, and through which versions those lead that agree."""
+    """Return docs/conformance.json: the names of the cases by bucket, and the versions that those pass that agree."""
     by: dict[str, list[str]] = {bucket: [] for bucket in BUCKETS}
     for name, entry in sorted(done.items()):
         by[entry["bucket"]].append(name)

@@ -155,10 +155,10 @@ def max_pool(
 
     if math.prod(kernel_shape) > FEW and len(lanes) > 1:
         # of several maxima the first one: in the first row that has one the first, so axis by axis gives the same
-        last = lanes.pop()
-        z = op.MaxPool(x, **along([last]))
-        z.value.shape = ir.Shape([d if a != 2 + last else y.dims[a] for a, d in enumerate(x.dims)])
-        return max_pool(op, max_pool(op, g, y, z, **along(lanes)), z, x, **along([last]))
+        lane = lanes.pop()
+        z = op.MaxPool(x, **along([lane]))
+        z.value.shape = ir.Shape([d if a != 2 + lane else y.dims[a] for a, d in enumerate(x.dims)])
+        return max_pool(op, max_pool(op, g, y, z, **along(lanes)), z, x, **along([lane]))
     windows = Windows.of(op, x, y, kernel_shape, strides, dilations, pads, auto_pad)
     size, edges = window_grid(op, windows)
     grid = pad_or_cut(op, x, edges, value=LOWEST)
