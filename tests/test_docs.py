@@ -16,7 +16,12 @@ from cam_onnx import autodiff, errors
 from tools import draw, examples, floors
 
 PAGES = {path.name: path for path in examples.pages()}
-GENERATED = {"benchmarks.md", "conformance.md", "zoo.md"}  # written by benchmarks/, tools/conformance/, tools/zoo/
+GENERATED = {
+    "benchmarks.md",
+    "conformance.md",
+    "conformance-pytorch.md",
+    "zoo.md",
+}  # written by benchmarks/, tools/conformance/, tools/zoo/
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -72,7 +72,7 @@ def cut_head(data: bytes, folder: str | None, contract: Contract) -> Head:
     LayerNotFound
         The model does not have what its contract names.
     """
-    model = Model(onnx.ModelProto.FromString(data), folder, source=data)
+    model = Model(onnx.ModelProto.FromString(data), folder)
     return at_lowest_opset(model, lambda prepared: _cut(prepared, contract))
 
 

@@ -101,12 +101,14 @@ def test_an_if_in_a_loop_in_a_function_of_a_function():
     model = onnx.parser.parse_model(text)
     x = np.array([0.5, -0.7, 0.3], np.float32)
 
+    def once(x):
+        h = x
+        for i in range(3):
+            h = h * h if i % 2 == 0 else h + x
+        return h
+
     def value(x):
-        for _ in range(2):
-            h = x0 = x if _ == 0 else h
-            for i in range(3):
-                h = h * h if i % 2 == 0 else h + x0
-        return h * x
+        return once(once(x)) * x
 
     added = autodiff.gradient(model, ["x"], ["y"])
     feeds = {"x": x, "n": np.array(3), "cotangent/y": np.ones(3, np.float32)}
