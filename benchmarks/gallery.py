@@ -1,7 +1,7 @@
 """The contact sheet: every method on the bundled network and pictures, into docs/images/gallery.jpg.
 
-``python -m benchmarks.gallery`` (many minutes: the network runs thousands of times). With names of methods: these
-alone, of the first picture, into build/gallery.png.
+``python -m benchmarks.gallery`` (minutes: the network runs tens of thousands of times). What was drawn stays in
+build/gallery/ until ``--again``, so that one more method costs one more tile. With names of methods: these alone, anew.
 """
 
 from __future__ import annotations
@@ -14,35 +14,39 @@ from typing import Any
 
 import numpy as np
 
-from cam_onnx import Explainer, convert
+from benchmarks.sheet import TEXT, contrast, label, tile
+from cam_onnx import Explainer, convert, files
+from cam_onnx.engine import preprocess
 from cam_onnx.methods import METHODS
 from cam_onnx.render import image
 
+__all__ = ["ACROSS", "CELL", "OUT", "SIDE", "place"]
+
 ROOT = Path(__file__).parent.parent
 PICTURES = [ROOT / "models" / "pictures" / name for name in ("chelsea.png", "coffee.png")]
-OUT = ROOT / "docs" / "images" / "gallery.jpg"
-SIDE, TEXT, ACROSS = 112, 16, 8
+OUT, KEPT = ROOT / "docs" / "images" / "gallery.jpg", ROOT / "build" / "gallery"
+SIDE, GAP, ACROSS, QUALITY = 128, 2, 7, 82
+CELL = (TEXT + len(PICTURES) * (SIDE + GAP) + 4, SIDE + 8)
 
 FEWER: dict[str, dict[str, Any]] = {
-    "ss-cam": {"samples": 1}, "is-cam": {"steps": 2}, "rise": {"masks": 500}, "expected-gradients": {"samples": 24},
+    "ss-cam": {"samples": 1}, "is-cam": {"steps": 2}, "expected-gradients": {"samples": 24},
     "smooth-grad": {"samples": 10}, "smooth-grad-squared": {"samples": 10}, "var-grad": {"samples": 10},
     "smooth-grad-cam++": {"samples": 6}, "integrated-gradients": {"steps": 16},
     "blur-integrated-gradients": {"steps": 16}, "guided-integrated-gradients": {"steps": 24},
 }  # fmt: skip
 """Options with which a method is drawn, where its defaults take longer than a sheet is worth."""
 
-
-FEW_CHANNELS = "getitem_141"
-"""320 channels in the place of the default layer's 1280, for methods that run the network once for each."""
+TARGETS = {"rise": "probability"}
+"""What is explained, where a paper says other than the logit and it shows."""
 
 
 @cache
-def _converted(method: str, layer: str | None) -> bytes:
+def _converted(method: str, target: str | None) -> bytes:
     models = ROOT / "models"
     converted = convert(
         models / "efficientnet-lite0.onnx",
         method=method,
-        layers=layer,
+        target=target,
         preprocess=models / "efficientnet-lite0.json",
         labels=models / "imagenet_labels.txt",
     )
@@ -52,65 +56,70 @@ def _converted(method: str, layer: str | None) -> bytes:
 def _explainer(name: str) -> Explainer:
     """Return an Explainer of a file that several methods share."""
     entry = METHODS[name]
-    layer = FEW_CHANNELS if {"activations", "forward"} <= set(entry.needs) else None
     plain = not (entry.table or entry.target or entry.needs == ("image", "forward"))
     shared = name if not plain else "gradient" if entry.at == "input" else "grad-cam"
-    return Explainer(_converted(shared, layer), method=name, providers="cpu")
+    return Explainer(_converted(shared, TARGETS.get(name)), method=name, providers="cpu")
 
 
-def tiles(name: str, pictures: list[Path]) -> list[Any]:
-    """Return the overlays (heatmaps of signed maps) of one method, small."""
-    explainer = _explainer(name)
+def tiles(name: str) -> list[Any]:
+    """Return the overlays of one method, small; of a signed map the heatmap."""
+    entry, explainer = METHODS[name], _explainer(name)
     options = dict(FEWER.get(name, {}))
     if name == "expected-gradients":
-        options["references"] = _other_pictures(explainer)
+        options["references"] = _both_pictures(explainer)
     found = []
-    for picture in pictures:
+    for picture in PICTURES:
         e = explainer.explain(picture, options=options)
-        drawn = e.overlay() if METHODS[name].relu else e.heatmap()
-        found.append(image.resize(drawn, (SIDE, SIDE), "area"))
+        found.append(tile(e.overlay() if entry.relu or entry.level else contrast(e), SIDE))
         reason = f" blank: {e.reasons[0]}" if e.reasons[0] else ""
         print(f"{name}: {picture.stem}{reason}", file=sys.stderr, flush=True)
     return found
 
 
-def _other_pictures(explainer: Explainer) -> Any:
-    from cam_onnx.engine import preprocess
-
+def _both_pictures(explainer: Explainer) -> Any:
     settings = explainer.contract.preprocess
     assert settings is not None
     return np.concatenate([preprocess.apply(settings, image.load(path).pixels)[0] for path in PICTURES])
 
 
-def main(names: list[str]) -> int:
+def _kept(name: str, again: bool) -> Any:
+    """Return the method's tiles, one below the other, from build/ where they are there."""
+    path = KEPT / f"{name}.png"
+    if again or not path.exists():
+        KEPT.mkdir(parents=True, exist_ok=True)
+        image.save(path, np.vstack(tiles(name)))
+    return image.load(path).pixels
+
+
+def place(i: int) -> tuple[int, int]:
+    """Return the top left corner of the sheet's i-th cell: a name, and a tile for each picture below it."""
+    return i // ACROSS * CELL[0], i % ACROSS * CELL[1] + 4
+
+
+def main(arguments: list[str]) -> int:
     """Draw the sheet."""
     started = time.perf_counter()
-    pictures, out = (PICTURES[:1], ROOT / "build" / "gallery.png") if names else (PICTURES, OUT)
-    out.parent.mkdir(exist_ok=True)
-    cells = {name: tiles(name, pictures) for name in names or METHODS}
-    down = -(-len(cells) // ACROSS)
-    height, width = len(pictures) * (SIDE + 2) + TEXT + 6, SIDE + 8
-    sheet = np.full((down * height, ACROSS * width, 3), 255, np.uint8)
-    for i, (name, drawn) in enumerate(cells.items()):
-        y, x = i // ACROSS * height, i % ACROSS * width + 4
-        sheet[y : y + TEXT, x : x + SIDE] = _label(name)
-        for j, picture in enumerate(drawn):
-            top = y + TEXT + j * (SIDE + 2)
-            sheet[top : top + SIDE, x : x + SIDE] = picture
-    image.save(out, sheet)
-    print(f"{out.name}: {len(cells)} methods in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    names = [name for name in arguments if name != "--again"]
+    sheet = np.full((-(-len(METHODS) // ACROSS) * CELL[0], ACROSS * CELL[1], 3), 255, np.uint8)
+    for i, name in enumerate(METHODS):
+        top, left = place(i)
+        sheet[top : top + TEXT, left : left + SIDE] = label(name, SIDE)
+        drawn = _kept(name, name in names or (not names and "--again" in arguments))
+        for j in range(len(PICTURES)):
+            at = top + TEXT + j * (SIDE + GAP)
+            sheet[at : at + SIDE, left : left + SIDE] = drawn[j * SIDE : (j + 1) * SIDE]
+    files.write(OUT, _jpeg(sheet))
+    took = time.perf_counter() - started
+    print(f"{OUT.name}: {len(METHODS)} methods, {OUT.stat().st_size:,} bytes, in {took:.0f} s", file=sys.stderr)
     return 0
 
 
-def _label(words: str) -> Any:
-    from cam_onnx.render import drawing
+def _jpeg(picture: Any) -> bytes:
+    import cv2
 
-    height = 9
-    while drawing.text_size(words, height)[0] > SIDE:
-        height -= 1
-    strip = np.full((TEXT, SIDE, 3), 255, np.uint8)
-    drawing.text(strip, words, (0, TEXT - 5), height, (0, 0, 0))
-    return strip
+    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    assert done
+    return bytes(data)
 
 
 if __name__ == "__main__":

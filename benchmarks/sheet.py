@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from cam_onnx.render import drawing, image
+from cam_onnx.render.colormap import colorize
 
-__all__ = ["label", "strip", "tile"]
+__all__ = ["TEXT", "contrast", "label", "strip", "tile"]
 
 TEXT, GAP = 16, 4
 
@@ -38,3 +39,9 @@ def strip(columns: Sequence[tuple[str, Iterable[Any]]], side: int) -> Any:
             cells += [tile(picture, side), np.full((GAP, side, 3), 255, np.uint8)]
         drawn += [np.vstack(cells[:-1]), np.full((TEXT + len(cells) // 2 * (side + GAP) - GAP, GAP, 3), 255, np.uint8)]
     return np.hstack(drawn[:-1])
+
+
+def contrast(e: Any, most: float = 0.995) -> Any:
+    """Return the heatmap with 1 at a quantile of the map's sizes: in an attribution few pixels are far above all."""
+    values = e.saliency_map[0]
+    return colorize(np.clip(values / (np.quantile(abs(values), most) or 1), -1, 1), e.colours())

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.sheet import strip
+from benchmarks.sheet import contrast, strip
 from cam_onnx import Explainer
 from cam_onnx.methods import METHODS
 from cam_onnx.render import image
-from cam_onnx.render.colormap import DIVERGING, colorize
 from models.synthetic import TEXTURES, Scene, sized, textured
 
-__all__ = ["ROWS", "contrast", "draw", "explainer"]
+__all__ = ["ROWS", "draw", "explainer"]
 
 ROOT = Path(__file__).parent.parent
 MODELS, OUT = ROOT / "models", ROOT / "docs" / "images"
@@ -117,12 +116,6 @@ def guided() -> Any:
         found += [explainer("textures-average", method).explain(two, target=kind) for kind in ("bars", "checks")]
         columns.append((method, [e.overlay() if method == "grad-cam" else contrast(e) for e in found]))
     return strip(columns, 150)
-
-
-def contrast(e: Any, most: float = 0.995) -> Any:
-    """Return the heatmap with 1 at a quantile of the map's sizes: in an attribution few pixels are far above all."""
-    values = e.saliency_map[0]
-    return colorize(np.clip(values / np.quantile(abs(values), most), -1, 1), DIVERGING)
 
 
 def colours() -> Any:

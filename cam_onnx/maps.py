@@ -54,7 +54,8 @@ def draw(how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]) -
     layers, maps, reasons = {}, [], []
     for name, part in evidence.layers.items():
         raw = results[name].saliency[:count]
-        drawn, why = saliency_map(raw, relu=drop, size=sizes, box=spread, normalize=how.normalize)
+        shown, above = (_risen(raw), True) if how.method.level and how.relu is None and how.normalize else (raw, drop)
+        drawn, why = saliency_map(shown, relu=above, size=sizes, box=spread, normalize=how.normalize)
         layers[name] = LayerExplanation(part.activations, part.gradients, results[name].weights, raw)
         maps.append(drawn)
         reasons.append(why)
@@ -65,6 +66,13 @@ def draw(how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]) -
         "notes": notes,
         "interrupted": stopped,
     }
+
+
+def _risen(maps: Array) -> Array:
+    """Return maps above their smallest value; one that is constant stays, and its reason says what it is."""
+    low = maps.min(axis=tuple(range(1, maps.ndim)), keepdims=True)
+    risen: Array = np.where((maps > low).any(axis=tuple(range(1, maps.ndim)), keepdims=True), maps - low, maps)
+    return risen
 
 
 def _results(

@@ -87,6 +87,7 @@ def _starts(size: int, side: int, stride: int) -> list[int]:
     relu=False,
     at="input",
     cost="masks forward runs",
+    level=True,
 )
 def rise(image: Any, forward: Scores, *, masks: int = 2000, grid: int = 7, keep: float = 0.5, seed: int = 0) -> Any:
     """RISE: random masks, averaged with the score of what they leave as weight.
@@ -114,8 +115,9 @@ def rise(image: Any, forward: Scores, *, masks: int = 2000, grid: int = 7, keep:
     Notes
     -----
     Source: Petsiuk 2018, arXiv:1806.07421, sec. 3.2: each mask is a random grid of one cell more, enlarged bilinearly
-    and cut out at a random offset. Trap: a score that is not near 0 for an empty picture adds the masks' uneven
-    coverage to the map; more masks make it even.
+    and cut out at a random offset. Traps: every pixel has the mean score in it, so that zero means nothing: the map is
+    drawn from its smallest value on. A score that is not near 0 for an empty picture adds the masks' uneven coverage to
+    the map; more masks make it even.
     """
     at_least(1, masks=masks, grid=grid)
     if not 0 < keep < 1:

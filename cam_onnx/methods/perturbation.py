@@ -64,7 +64,14 @@ def _without(A: Any, k: int) -> Any:
     return changed
 
 
-@method("recipro-cam", anytime=True, paper="Byun and Lee 2022, arXiv:2209.14074, eq. 3", cost="|S| head runs")
+@method(
+    "recipro-cam",
+    anytime=True,
+    paper="Byun and Lee 2022, arXiv:2209.14074, eq. 3",
+    relu=False,
+    cost="|S| head runs",
+    level=True,
+)
 def recipro_cam(activations: Any, head: Scores) -> Any:
     """Recipro-CAM: every position by the score that its activations alone would have.
 
@@ -84,7 +91,7 @@ def recipro_cam(activations: Any, head: Scores) -> Any:
     Notes
     -----
     Source: Byun and Lee 2022, arXiv:2209.14074. Trap: the score of nothing (the head's bias) is in every
-    position; it is a constant that min-max removes from the drawn map, and it stays in the signed one.
+    position; it stays in the signed map, and the drawn one begins at its smallest value, as eq. 3 does.
     """
     A = activations[0]
     positions = list(np.ndindex(A.shape[1:]))
@@ -121,8 +128,10 @@ def score_cam(activations: Any, image: Any, forward: Scores) -> Any:
     Notes
     -----
     Source: Wang 2020, arXiv:1910.01279. The baseline's score of eq. 4 is the same for all channels, and the softmax of
-    eq. 6 does not see it: it is not run. Trap: 0 in the network's units stands behind the mask, which is a mean grey
-    for most preprocessings.
+    eq. 6 does not see it: it is not run. Traps: 0 in the network's units stands behind the mask, which is a mean grey
+    for most preprocessings. The weights are positive, so the layer should be one behind a ReLU: where activations can
+    be negative (a convolution's output, a linear bottleneck) a mask is bright where the sum takes away, and the map may
+    light what no channel shows.
     """
     return _scored(activations, image, forward, lambda k, masks: iter([masks(0.0)]), 1)
 

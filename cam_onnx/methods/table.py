@@ -81,6 +81,9 @@ class Method:
         What kind of score is explained unless another is asked for; "" for the logit.
     anytime : bool
         Its calls may end early: the map is then that of what came back.
+    level : bool
+        The map stands on a level of its own, such as the mean score, and zero means nothing in it: it is drawn from its
+        smallest value to its largest, without a ReLU.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Method:
     table: str = ""
     target: str = ""
     anytime: bool = False
+    level: bool = False
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -162,6 +166,7 @@ def method(
     table: str = "",
     target: str = "",
     anytime: bool = False,
+    level: bool = False,
 ) -> Callable[[F], F]:
     """Register the decorated function under `name`; it stays a plain function. Parameters: see `Method`.
 
@@ -192,6 +197,7 @@ def method(
             table=table,
             target=target,
             anytime=anytime,
+            level=level,
         )
         return function
 
