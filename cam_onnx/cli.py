@@ -165,6 +165,7 @@ def parser() -> argparse.ArgumentParser:
         help="optional: old callers keep their feeds; required: the only form that ONNX Runtime Web, Node, Java and "
         "OpenVINO honour",
     )  # fmt: skip
+    convert.add_argument("--option", action="append", metavar="NAME=VALUE", help="of the method; may repeat")
     convert.add_argument("--target", metavar="KIND", help="the kind of score: `cam-onnx targets` (default: a logit)")
     convert.add_argument(
         "--reconvert", action="store_true", help="MODEL may be converted already: start from the original in it"

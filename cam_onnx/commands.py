@@ -58,7 +58,7 @@ def convert(options: argparse.Namespace) -> int:
             options.model, layers=options.layer, score=options.score, method=options.method or "grad-cam",
             target=options.target, preprocess=arguments.preprocess(options), labels=options.labels,
             target_input=options.target_input, reconvert=options.reconvert, fallback=options.fallback,
-            limits=arguments.limits(options),
+            limits=arguments.limits(options), options=arguments.method_options(options),
         )  # fmt: skip
     for text in converted.notes:
         printing.note(text)

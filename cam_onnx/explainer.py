@@ -99,7 +99,7 @@ class Explainer(Opened):
         self._backend, self._providers, self.limits = backend, providers, limits
         kind = read_kind(target)
         name = None if chosen is None else chosen.name
-        self._asked = Converting(layers, score, name, kind, fallback, limits)
+        self._asked = Converting(layers, score, name, kind, fallback, limits, self._options)
         read_ = reading.read(model, self._asked)
         self._timings = {"convert" if read_.plain else "read": time.perf_counter() - started}
         self.notes: list[str] = []
@@ -161,7 +161,15 @@ class Explainer(Opened):
                 images, inputs=inputs, target=chosen, relu=relu, normalize=normalize, options=options, fusion=fusion,
                 progress=progress,
             )  # fmt: skip
-        settled = self._method.settle({**self._options, **(options or {})})
+        given_ = {**self._options, **(options or {})}
+        settled = self._method.settle(given_)
+        if not self._method.takes(self.contract.table, given_):
+            if not self._read.plain:
+                reading.fits(self.contract, self._method, self._kind, given_)
+            asked = replace(self._asked, target=self._kind, method=self._method.name, options=given_)
+            return self._other(asked, self._kind).explain(
+                images, inputs=inputs, target=chosen, relu=relu, normalize=normalize, fusion=fusion, progress=progress
+            )
         clock = dict(self._timings)
         started = time.perf_counter()
         samples = given(images, inputs, self.contract, self._running().inputs, self.limits)

@@ -48,7 +48,7 @@ class Opened:
         self._method = method
         self._method.settle(self._options)
         self._kind = kind
-        reading.fits(self.contract, method, kind)
+        reading.fits(self.contract, method, kind, self._options)
         self.notes = [*self.notes, *(note for note in read_.notes if note not in self.notes)]
         started = time.perf_counter()
         self._runs = Runs(read_, self.contract, self._open)
@@ -75,11 +75,12 @@ class Opened:
 
     def _other(self, asked: Converting, kind: Kind | None) -> Self:
         """Return an Explainer of the same model, converted anew for something else; made once."""
-        key = repr((asked.method, asked.layers, None if kind is None else kind.to_dict()))
+        options = sorted(asked.options.items()) if asked.method and find(asked.method).choices else []
+        key = repr((asked.method, asked.layers, None if kind is None else kind.to_dict(), options))
         with self._lock:
             if key not in self._others:
                 other = object.__new__(type(self))
-                other._options, other._settings, other._asked = self._options, self._settings, asked
+                other._options, other._settings, other._asked = dict(asked.options), self._settings, asked
                 other._backend, other._providers, other.limits = self._backend, self._providers, self.limits
                 other._timings, other.notes = {}, []
                 made = reading.convert(self._read.source, self._read.folder, asked)
@@ -132,7 +133,8 @@ class Opened:
         """Return dy/dx by guided backpropagation, (N, C, *S), of the classes that were explained."""
         if self._kind is None and self.contract.target != {"kind": "class"}:
             reading.fits(self.contract, self._method, Logit())
-        other = self._other(replace(self._asked, layers=None, method="guided-backprop", target=self._kind), self._kind)
+        asked = replace(self._asked, layers=None, method="guided-backprop", target=self._kind, options={})
+        other = self._other(asked, self._kind)
         found = batches.run(other._running(), other.contract, samples.rows(owner), evidence.target.tolist())
         [layer] = found.layers.values()
         assert layer.gradients is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from cam_onnx.kinds import Kind
 from cam_onnx.limits import Limits
 from cam_onnx.methods.table import Method
 from cam_onnx.options import check_model, read_model
+
+EMPTY: Mapping[str, Any] = {}
 
 __all__ = ["Converting", "Reading", "convert", "fits", "read"]
 
@@ -29,6 +31,7 @@ class Converting:
     target: Kind | None = None
     fallback: bool = False
     limits: Limits = field(default_factory=Limits)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,13 @@ def convert(source: str | bytes, folder: str | None, asked: Converting) -> Readi
 
     made = convert(
         source, layers=asked.layers, score=asked.score, method=asked.method or "grad-cam", target=asked.target,
-        reconvert=True, fallback=asked.fallback, limits=asked.limits,
+        reconvert=True, fallback=asked.fallback, limits=asked.limits, options=asked.options,
     )  # fmt: skip
     return Reading(made.to_bytes(), made.contract, made.external, folder, source, plain=True, notes=made.notes)
 
 
-def fits(contract: Contract, method: Method, kind: Kind | None) -> None:
-    """Refuse a method or a kind of target that a converted file was not made for.
+def fits(contract: Contract, method: Method, kind: Kind | None, options: Mapping[str, Any] = EMPTY) -> None:
+    """Refuse a method (with these options) or a kind of target that a converted file was not made for.
 
     Raises
     ------
@@ -114,8 +117,9 @@ def fits(contract: Contract, method: Method, kind: Kind | None) -> None:
             f"{method.name} explains the picture, and the file was converted for layer "
             f"{shown(contract.layers[0].name)!r}: {todo} with --method {method.name}"
         )
-    if method.table != contract.table:
-        raise ContractError(f"the file's way back has other rules than {method.name} needs: {todo}")
+    if not method.takes(contract.table, options):
+        given = "".join(f" with {name}={value}" for name, value in options.items() if name in method.choices)
+        raise ContractError(f"the file's way back has other rules than {method.name}{given} needs: {todo}")
     if method.needs_gradient and not all(layer.gradients for layer in contract.layers):
         raise ContractError(f"{method.name} needs a gradient, and the file was converted without one: {todo}")
     for layer in contract.layers:

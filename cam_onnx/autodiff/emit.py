@@ -37,6 +37,11 @@ class Emitter(Again):
         Names that exist in the model.
     within : Emitter, optional
         The emitter of the graph around, if nodes are for a subgraph: names and constants are shared with it.
+
+    Attributes
+    ----------
+    aside : dict
+        What rules lay aside for a value beside its cotangent, for the table's `arriving`.
     """
 
     def __init__(self, opset: int, taken: Iterable[str] = (), within: Emitter | None = None) -> None:
@@ -47,6 +52,7 @@ class Emitter(Again):
         self._last: dict[str, int] = {} if within is None else within._last
         self._seen: dict[Any, Any] = {}
         self._one_hot: dict[ir.Value, Val] = {}
+        self.aside: dict[ir.Value, list[Val]] = {}
 
     # -- names ------------------------------------------------------------------------------------------------------
 

@@ -118,11 +118,12 @@ class Rule:
 class Table:
     """A set of rules; `base` answers for operators that this table does not name.
 
-    Attributions that bend the backward pass are tables laid over the standard one.
+    Attributions that bend the backward pass are tables laid over the standard one. What these carry back need not be
+    what they are asked for: ``arriving(op, x, g)`` makes that of the cotangent of a wanted value.
     """
 
-    def __init__(self, base: Table | None = None) -> None:
-        self.base = base
+    def __init__(self, base: Table | None = None, arriving: Function | None = None) -> None:
+        self.base, self.arriving = base, arriving
         self._rules: dict[tuple[str, str], list[Rule]] = {}
 
     def defvjp(

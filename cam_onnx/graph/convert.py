@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,6 +95,7 @@ def convert(
     fallback: bool = False,
     limits: Limits = DEFAULTS,
     table: Table = RULES,
+    options: Mapping[str, Any] | None = None,
 ) -> Converted:
     """Add the explanation's outputs to a model.
 
@@ -129,6 +130,8 @@ def convert(
         Of these, `max_model_bytes` and `max_nodes`.
     table : Table
         Gradient rules: the standard ones by default, see `cam_onnx.autodiff`; some methods have their own.
+    options : dict, optional
+        Of the method, where they decide what the file computes.
 
     Returns
     -------
@@ -148,6 +151,7 @@ def convert(
     if target_input not in TARGET_INPUTS:
         raise InputError(f"target_input is {target_input!r}, expected one of {', '.join(TARGET_INPUTS)}")
     chosen = find(method)
+    rules = chosen.rules(chosen.settle(options or {}))
     kind = read_kind(target if target is not None else chosen.target or None)
     settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
     loaded = load(model, limits)
@@ -170,14 +174,15 @@ def convert(
         found = base(prepared, kind, score)
         places = find_layers(prepared, _asked(method, layers, picture), found)
         seeded = extend(prepared, found, kind, target_input)
-        options: dict[str, Any] = {"chosen": seeded.chosen, "table": bent(method.table) if method.table else table}
+        bends = bent(rules) if rules and method is chosen else table
+        how: dict[str, Any] = {"chosen": seeded.chosen, "table": bends}
         try:
             gradients = method.needs_gradient or method.at != "input"
-            made = rewrite(seeded.model, seeded.values, places, target_input, gradients=gradients, **options)
+            made = rewrite(seeded.model, seeded.values, places, target_input, gradients=gradients, **how)
         except (Disconnected, UnsupportedOperators):
             if method.needs_gradient:
                 raise
-            made = rewrite(seeded.model, seeded.values, places, target_input, gradients=False, **options)
+            made = rewrite(seeded.model, seeded.values, places, target_input, gradients=False, **how)
         return Built(prepared, picture, *made, cut_fusions([prepared.values[name] for name in seeded.read]))
 
     notes = []
@@ -195,7 +200,7 @@ def convert(
         built = at_lowest_opset(loaded, partial(build, method=instead))
         first = next(iter(error.missing), "an operator")
         notes.append(f"{chosen.name} is refused ({first} has no gradient rule): {instead.name} is taken instead")
-        chosen = instead
+        chosen, rules = instead, ""
     prepared, picture, proto, contract = built.prepared, built.picture, built.proto, built.contract
     if picture is not None and picture.name:
         contract.roles["image"] = picture.name
@@ -205,7 +210,7 @@ def convert(
         source_sha256=source_sha256,
         original=outline(prepared.proto),
         target={"kind": "class"} if kind is None else kind.to_dict(),
-        table=chosen.table,
+        table=rules,
         cuts_fusion=tuple(sorted({*contract.cuts_fusion, *built.cuts})),
         **settings,
     )

@@ -84,12 +84,15 @@ def rewrite(
         if target_input == "optional":
             initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
         path = _path(model, seeded, layers, table) if gradients else None
-        found = {} if path is None else backward(op, path, {value: _seed(op, choice, value)}, layers, table)
+        seeds = {} if path is None else {value: _seed(op, choice, value)}
     else:
         seeded = model.values[chosen.score]
         roles |= {"target": chosen.target, "score": chosen.score, "class": chosen.cls}
         path = _path(model, seeded, layers, table) if gradients else None
-        found = {} if path is None else backward(op, path, {seeded: _ones(op, seeded)}, layers, table)
+        seeds = {} if path is None else {seeded: _ones(op, seeded)}
+    found = {} if path is None else backward(op, path, seeds, layers, table)
+    if table.arriving is not None:
+        found = {layer: table.arriving(op, op.primal(layer), g) for layer, g in found.items()}
     if score.name not in {o.name for o in model.graph.outputs} or scale_of(value) is not None:
         roles["logits"] = output("cam_logits", op.real(value), op.primal(value).dims)
     entries = []

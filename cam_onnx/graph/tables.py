@@ -1,6 +1,6 @@
 """Other rules for the way back, laid over the standard ones: attributions that bend the derivative.
 
-They keep the walk and every rule that they do not name.
+They keep the walk and every rule that they do not name. Those of relevance propagation are in `relevance`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,19 @@ from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.autodiff.val import Val
 from cam_onnx.errors import UnknownName
+from cam_onnx.graph.relevance import relevance_table
 
 __all__ = ["TABLES", "table"]
 
-TABLES: dict[str, Table] = {"": RULES, "guided-backprop": Table(RULES), "deconvnet": Table(RULES)}
+TABLES: dict[str, Table] = {
+    "": RULES,
+    "guided-backprop": Table(RULES),
+    "deconvnet": Table(RULES),
+    "lrp-epsilon": relevance_table("epsilon"),
+    "lrp-epsilon-plus": relevance_table("plus"),
+    "lrp-epsilon-gamma-box": relevance_table("gamma", first="box"),
+    "lrp-epsilon-alpha2-beta1": relevance_table("alpha-beta"),
+}
 
 
 def table(name: str) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cam_onnx.methods import gradient, activation, perturbation, occlusion, attribution, path, composed  # isort: skip
+from cam_onnx.methods import gradient, activation, perturbation, occlusion, attribution, path, composed, relevance  # isort: skip
 from cam_onnx.methods.normalize import fuse, saliency_map
 from cam_onnx.methods.saliency import saliency, weights
 from cam_onnx.methods.table import METHODS, NEEDS, Method, Noted, find, method, without_gradient
@@ -22,6 +22,7 @@ __all__ = [
     "occlusion",
     "path",
     "perturbation",
+    "relevance",
     "saliency",
     "saliency_map",
     "weights",

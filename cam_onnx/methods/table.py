@@ -7,8 +7,9 @@ the README's table and the tests iterate `METHODS`. `NEEDS` are the words that a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, NamedTuple, TypeVar
 
 from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
@@ -76,7 +77,7 @@ class Method:
     at : {"layer", "input"}
         "input": the target layer is the picture itself, and attributions stay signed.
     table : str
-        The rule table of the pass backwards; "" for the derivative.
+        The rule table of the pass backwards; "" for the derivative. An option in braces is filled in.
     target : str
         What kind of score is explained unless another is asked for; "" for the logit.
     anytime : bool
@@ -84,6 +85,8 @@ class Method:
     level : bool
         The map stands on a level of its own, such as the mean score, and zero means nothing in it: it is drawn from its
         smallest value to its largest, without a ReLU.
+    choices : dict
+        Of options that have them: the values.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Method:
     target: str = ""
     anytime: bool = False
     level: bool = False
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -127,7 +131,23 @@ class Method:
                     f"{self.name} has no option {shown(name)!r}{did_you_mean(name, self.options)}; its options: {has}"
                 )
             settled[name] = _typed(self.name, name, value, self.options[name])
+            if settled[name] not in self.choices.get(name, [settled[name]]):
+                near = did_you_mean(str(value), self.choices[name])
+                raise InputError(
+                    f"{self.name}: option {name} is {shown(value)!r}{near or ','} expected one of "
+                    f"{', '.join(self.choices[name])}"
+                )
         return settled
+
+    def rules(self, options: Mapping[str, Any]) -> str:
+        """Return the name of the rule table with these options."""
+        return self.table.format(**{**self.options, **options})
+
+    def takes(self, table: str, options: Mapping[str, Any]) -> bool:
+        """Whether a file with this rule table serves; an option that is not given may be any."""
+        open_ = {name: values for name, values in self.choices.items() if name not in options}
+        picked = [dict(zip(open_, values, strict=True)) for values in product(*open_.values())]
+        return table in {self.rules({**options, **each}) for each in picked}
 
     def check(self, head: str, layer: str) -> None:
         """Refuse a network for which the method is not defined.
@@ -167,6 +187,7 @@ def method(
     target: str = "",
     anytime: bool = False,
     level: bool = False,
+    choices: Mapping[str, Sequence[str]] | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function under `name`; it stays a plain function. Parameters: see `Method`.
 
@@ -198,6 +219,7 @@ def method(
             target=target,
             anytime=anytime,
             level=level,
+            choices=choices or {},
         )
         return function
 

@@ -305,6 +305,13 @@ def deconvnet(s):
     return sum(s.network.gradient(s.x)[c] for c in range(CHANNELS))
 
 
+@twin_of("lrp", composite="epsilon")
+def lrp(s):
+    return sum(
+        s.network.gradient(s.x)[c] for c in range(CHANNELS)
+    )  # what the table does: tests/graph/test_relevance.py
+
+
 @twin_of("guided-grad-cam", base="layer-cam")
 def guided_grad_cam(s):
     coarse = np.reshape([PLAIN_TWINS["layer-cam"](s.A, s.g, p) for p in np.ndindex(s.coarse)], s.coarse)
