@@ -178,6 +178,8 @@ class Contract:
         What kind of score is explained, with its parameters.
     table : str
         The rules of the way back; "" for the derivative.
+    lists : dict
+        What a method reads of the inside of the network, by need: names of outputs.
     """
 
     roles: dict[str, str]
@@ -197,12 +199,15 @@ class Contract:
     original: dict[str, Any] = field(default_factory=dict)
     target: dict[str, Any] = field(default_factory=lambda: {"kind": "class"})
     table: str = ""
+    lists: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
         data = asdict(self)
         for entry, layer in zip(data["layers"], self.layers, strict=True):
             entry["axes"] = layer.axes.to_dict()
+        if not self.lists:
+            del data["lists"]
         schema = SCHEMA if any(layer.axes.tokens for layer in self.layers) else 1
         return json.dumps({"schema": schema, **data}, sort_keys=True, separators=(",", ":"))
 
@@ -246,6 +251,8 @@ class Contract:
             for name, kind in kinds.items():
                 if not isinstance(getattr(contract, name), kind):
                     raise TypeError(f"{name} is {getattr(contract, name)!r}")
+            if not all(isinstance(name, str) for names in contract.lists.values() for name in names):
+                raise TypeError(f"lists are {contract.lists!r}")
             return contract
         except ContractError:
             raise
@@ -258,7 +265,8 @@ class Contract:
     def names(self) -> list[str]:
         """Return every output name that the contract promises."""
         names = [name for layer in self.layers for name in (layer.activations, layer.gradients)]
-        return [self.roles[r] for r in ("logits", "score", "class")] + list(filter(None, names))
+        listed = [name for each in self.lists.values() for name in each]
+        return [self.roles[r] for r in ("logits", "score", "class")] + list(filter(None, names)) + listed
 
     def layer(self, name: str) -> Layer:
         """Return the layer called `name` (KeyError if there is none)."""

@@ -81,7 +81,8 @@ def _results(
     notes: list[str] = []
     if not how.method.calls:
         guided = how.guided() if "guided" in how.method.needs and how.guided is not None else None
-        found = {name: apply(how.method, **_arrays(how.method, part), guided=guided, **how.options)
+        inside = {need: evidence.lists[need] for need in how.method.lists}
+        found = {name: apply(how.method, **_arrays(how.method, part), **inside, guided=guided, **how.options)
                  for name, part in evidence.layers.items()}  # fmt: skip
         return found, list(dict.fromkeys(note for result in found.values() for note in result.notes)), False
     rows: dict[str, list[Result]] = {layer.name: [] for layer in how.parts.contract.layers}

@@ -120,6 +120,11 @@ def fits(contract: Contract, method: Method, kind: Kind | None, options: Mapping
     if not method.takes(contract.table, options):
         given = "".join(f" with {name}={value}" for name, value in options.items() if name in method.choices)
         raise ContractError(f"the file's way back has other rules than {method.name}{given} needs: {todo}")
+    if missing := [need for need in method.lists if need not in contract.lists]:
+        raise ContractError(
+            f"{method.name} needs {' and '.join(missing)}, and the file was converted without: {todo} with --method "
+            f"{method.name}"
+        )
     if method.needs_gradient and not all(layer.gradients for layer in contract.layers):
         raise ContractError(f"{method.name} needs a gradient, and the file was converted without one: {todo}")
     for layer in contract.layers:

@@ -76,7 +76,9 @@ class Runs:
         """Whether the head that is cut out explains the same: plain derivatives of an entry of values."""
         contract = self.contract
         inner = all(layer.gradients and layer.name != contract.roles.get("image") for layer in contract.layers)
-        return inner and not contract.table and contract.target.get("kind") in ("class", *OF_VALUES)
+        return (
+            inner and not contract.table and not contract.lists and contract.target.get("kind") in ("class", *OF_VALUES)
+        )
 
     def _halves(self) -> tuple[Head, Engine, Engine]:
         with self._lock:

@@ -103,8 +103,12 @@ def join(parts: Sequence[Evidence]) -> Evidence:
         )
         for name in parts[0].layers
     }
-    arrays = {f.name: _stacked(parts, f.name) for f in fields(Evidence) if f.name != "layers"}
-    return Evidence(layers=layers, **arrays)
+    arrays = {f.name: _stacked(parts, f.name) for f in fields(Evidence) if f.name not in ("layers", "lists")}
+    lists = {
+        need: [np.concatenate(each) for each in zip(*(part.lists[need] for part in parts), strict=True)]
+        for need in parts[0].lists
+    }
+    return Evidence(layers=layers, lists=lists, **arrays)
 
 
 def _stacked(parts: Sequence[Evidence], name: str) -> Any:
@@ -122,6 +126,7 @@ def pick(evidence: Evidence, samples: Sequence[int]) -> Evidence:
         target=evidence.target[rows],
         score=evidence.score[rows],
         layers={name: layer.rows(rows) for name, layer in evidence.layers.items()},
+        lists={need: [value[rows] for value in values] for need, values in evidence.lists.items()},
     )
 
 

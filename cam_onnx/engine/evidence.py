@@ -8,7 +8,7 @@ tokens are laid out on their grid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,15 @@ class Evidence:
     """What one run says.
 
     `logits` (N, C) and `score` (N,) are float32, or float64 in a float64 model; `target` (N,) int64 is the
-    class that was explained, with -1 resolved; `layers` maps the names in the original graph.
+    class that was explained, with -1 resolved; `layers` maps the names in the original graph; `lists` has what is
+    read of the inside of the network, arrays (N, ...) by the name of a method's need.
     """
 
     logits: Array
     target: Array
     score: Array
     layers: dict[str, LayerEvidence]
+    lists: dict[str, list[Array]] = field(default_factory=dict)
 
 
 def gather(
@@ -111,7 +113,17 @@ def gather(
         target=np.ascontiguousarray(found[contract.roles["class"]].reshape(-1), dtype=np.int64),
         score=_floating(found[contract.roles["score"]].reshape(-1)),
         layers=layers,
+        lists={
+            need: [_of_samples(found[name], len(logits)) for name in names] for need, names in contract.lists.items()
+        },
     )
+
+
+def _of_samples(value: Array, count: int) -> Array:
+    """Return an array with the samples on axis 0: heads may be laid out along them."""
+    if value.ndim and count and len(value) != count and len(value) % count == 0:
+        value = value.reshape(count, -1, *value.shape[1:])
+    return _floating(value)
 
 
 def _floating(value: Array) -> Array:

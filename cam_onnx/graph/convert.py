@@ -175,7 +175,9 @@ def convert(
         places = find_layers(prepared, _asked(method, layers, picture), found)
         seeded = extend(prepared, found, kind, target_input)
         bends = bent(rules) if rules and method is chosen else table
-        how: dict[str, Any] = {"chosen": seeded.chosen, "table": bends}
+        how: dict[str, Any] = {
+            "chosen": seeded.chosen, "table": bends, "picture": picture_input(seeded.model), "lists": method.lists
+        }  # fmt: skip
         try:
             gradients = method.needs_gradient or method.at != "input"
             made = rewrite(seeded.model, seeded.values, places, target_input, gradients=gradients, **how)

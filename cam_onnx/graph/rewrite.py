@@ -24,6 +24,7 @@ from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
 from cam_onnx.graph.choice import Choice, choose
 from cam_onnx.graph.fusion import cut_fusions
+from cam_onnx.graph.inside import Inside, find
 from cam_onnx.graph.linear_head import describe
 from cam_onnx.graph.locate import Place, Score
 from cam_onnx.graph.seeds import Chosen
@@ -40,6 +41,8 @@ def rewrite(
     chosen: Chosen | None = None,
     table: Table = RULES,
     gradients: bool = True,
+    picture: ir.Value | None = None,
+    lists: Sequence[str] = (),
 ) -> tuple[onnx.ModelProto, Contract]:
     """Return the converted model, without its metadata entry, and its contract, without what is not of the graph.
 
@@ -54,9 +57,14 @@ def rewrite(
         Where the score is made of a class already (`cam_onnx.graph.seeds`); None: it is the class's entry.
     table : Table
     gradients : bool
+    picture : onnx_ir.Value, optional
+    lists : sequence of str
+        What the method reads of the inside of the network (`cam_onnx.graph.inside`).
 
     Raises
     ------
+    LayerNotFound
+        What it reads there is not there.
     Disconnected
         The score does not depend on a layer through any derivative.
     UnsupportedOperators
@@ -69,30 +77,32 @@ def rewrite(
     outputs: list[onnx.ValueInfoProto] = []
     inputs, initializers = [], []
 
-    def output(name: str, val: Val, dims: Sequence[int | str | None]) -> str:
+    def output(name: str, val: Val, dims: Sequence[int | str | None] | None) -> str:
         given = op.output(val, name)
         assert given.value.dtype is not None
         outputs.append(info(given.name, given.value.dtype, dims))
         return given.name
 
     if chosen is None:
-        seeded = value
+        seeded, inside = value, find(model, picture, value, lists)
         target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
         choice = choose(op, op.real(value), score, target)
         roles["target"] = target.name
         inputs.append(info(target.name, ir.DataType.INT64, target.dims))
         if target_input == "optional":
             initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
-        path = _path(model, seeded, layers, table) if gradients else None
+        path = _path(model, seeded, layers, table, inside) if gradients else None
         seeds = {} if path is None else {value: _seed(op, choice, value)}
     else:
         seeded = model.values[chosen.score]
+        inside = find(model, picture, seeded, lists)
         roles |= {"target": chosen.target, "score": chosen.score, "class": chosen.cls}
-        path = _path(model, seeded, layers, table) if gradients else None
+        path = _path(model, seeded, layers, table, inside) if gradients else None
         seeds = {} if path is None else {seeded: _ones(op, seeded)}
-    found = {} if path is None else backward(op, path, seeds, layers, table)
+    found = {} if path is None else backward(op, path, seeds, [*layers, *inside.values], table)
+    given = inside.given(op, found)
     if table.arriving is not None:
-        found = {layer: table.arriving(op, op.primal(layer), g) for layer, g in found.items()}
+        found |= {layer: table.arriving(op, op.primal(layer), found[layer]) for layer in layers if layer in found}
     if score.name not in {o.name for o in model.graph.outputs} or scale_of(value) is not None:
         roles["logits"] = output("cam_logits", op.real(value), op.primal(value).dims)
     entries = []
@@ -113,6 +123,8 @@ def rewrite(
         batch: Sequence[int | str | None] = [1] if score.single else op.primal(value).dims[:1]
         roles["score"] = output("cam_score", choice.score, batch)
         roles["class"] = output("cam_class", choice.chosen, batch)
+    named = {need: [output(f"cam_{need}_{i}", val, _dims(val)) for i, val in enumerate(vals)]
+             for need, vals in given.items()}  # fmt: skip
     converted = append(model.proto, op, outputs, inputs, initializers)
     contract = Contract(
         roles=roles,
@@ -123,6 +135,7 @@ def rewrite(
         single=score.single,
         cuts_fusion=cut_fusions(_newly_read(op, [value, *layers])),
         raised=model.raised,
+        lists=named,
     )
     return converted, contract
 
@@ -133,8 +146,15 @@ def _ones(op: Emitter, score: ir.Value) -> Val:
     return op.Expand(op.constant(1.0, dtype), op.shape(op.primal(score)))
 
 
-def _path(model: Model, score: ir.Value, layers: list[ir.Value], table: Table) -> Path:
-    path = mark(model.graph, layers, [score], model.opset, table)
+def _dims(val: Val) -> list[int | str | None] | None:
+    """Return the dimensions of what is given, where they are known; a name that was made up in a body says nothing."""
+    if val.value.shape is None:
+        return None
+    return [d if isinstance(d, int) or (d and "/" not in d) else None for d in val.dims]
+
+
+def _path(model: Model, score: ir.Value, layers: list[ir.Value], table: Table, inside: Inside) -> Path:
+    path = mark(model.graph, [*layers, *inside.sources], [score], model.opset, table)
     path.open.update(givers(score))  # a logit beyond its calibrated range is still what is explained
     refuse(path, model.name, f"between {', '.join(repr(layer.name) for layer in layers)} and {score.name!r}")
     for layer in layers:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from cam_onnx.methods import gradient, activation, perturbation, occlusion, attribution, path, composed, relevance  # isort: skip
+from cam_onnx.methods import gradient, activation, perturbation, occlusion, attribution, path, composed  # isort: skip
+from cam_onnx.methods import relevance, full_gradient  # isort: skip
+from cam_onnx.methods.needs import NEEDS
 from cam_onnx.methods.normalize import fuse, saliency_map
 from cam_onnx.methods.saliency import saliency, weights
-from cam_onnx.methods.table import METHODS, NEEDS, Method, Noted, find, method, without_gradient
+from cam_onnx.methods.table import METHODS, Method, Noted, find, method, without_gradient
 
 __all__ = [
     "METHODS",
@@ -16,6 +18,7 @@ __all__ = [
     "attribution",
     "composed",
     "find",
+    "full_gradient",
     "fuse",
     "gradient",
     "method",

@@ -10,8 +10,9 @@ import numpy as np
 from cam_onnx.errors import InputError
 from cam_onnx.methods.attribution import noisy
 from cam_onnx.methods.gradient import positive, spatial
+from cam_onnx.methods.needs import ARRAYS
 from cam_onnx.methods.saliency import apply
-from cam_onnx.methods.table import ARRAYS, find, method
+from cam_onnx.methods.table import find, method
 from cam_onnx.render.upsample import upsample
 
 __all__ = ["deconvnet", "finer_cam", "guided_backprop", "guided_grad_cam", "shapley_cam", "smooth_grad_cam_plus_plus"]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cam_onnx.errors import InputError
-from cam_onnx.methods.table import ARRAYS, Method, Noted, find
+from cam_onnx.methods.needs import ARRAYS
+from cam_onnx.methods.table import Method, Noted, find
 
 __all__ = ["Result", "apply", "saliency", "weights"]
 
@@ -98,11 +99,14 @@ def _arguments(chosen: Method, given: dict[str, Any]) -> dict[str, Any]:
     options = {name: v for name, v in given.items() if name not in ("activations", "gradients", *chosen.needs)}
     settled = chosen.settle(options)
     arrays = {name: np.asarray(given[name]) for name in chosen.needs if name in ARRAYS}
-    for name, value in arrays.items():
+    lists = {name: [np.asarray(each) for each in given[name]] for name in chosen.lists}
+    every = [*arrays.items(), *((name, each) for name, found in lists.items() for each in found)]
+    for name, value in every:
         if value.dtype.kind in "cSUOmM":  # also bfloat16 passes: its kind is V
             raise InputError(f"{name} is an array of {value.dtype}, expected real numbers")
-    wide = any(value.dtype == np.float64 for value in arrays.values())
-    arrays = {name: value.astype(np.float64 if wide else np.float32, copy=False) for name, value in arrays.items()}
+    float_ = np.float64 if any(value.dtype == np.float64 for _, value in every) else np.float32
+    arrays = {name: value.astype(float_, copy=False) for name, value in arrays.items()}
+    listed = {name: [each.astype(float_, copy=False) for each in found] for name, found in lists.items()}
     for group in (("activations", "gradients"), ("image", "image_gradients", "guided")):
         shapes = {name: arrays[name].shape for name in group if name in arrays}
         if len(set(shapes.values())) > 1 or any(len(shape) < 2 for shape in shapes.values()):
@@ -110,4 +114,4 @@ def _arguments(chosen: Method, given: dict[str, Any]) -> dict[str, Any]:
             raise InputError(f"{chosen.name}: expected one shape (N, K, *S), got {text}")
     if chosen.calls and (several := [name for name, value in arrays.items() if len(value) != 1]):
         raise InputError(f"{chosen.name} runs the network and takes one sample, got {len(arrays[several[0]])}")
-    return {**arrays, **{name: given[name] for name in chosen.calls}, **settled}
+    return {**arrays, **listed, **{name: given[name] for name in chosen.calls}, **settled}

@@ -1,7 +1,7 @@
 """The registry of methods. One decorated function is one method: its parameters are what it needs.
 
 A method stays a plain function, so that it can be called, tested and emitted without the registry; the command line,
-the README's table and the tests iterate `METHODS`. `NEEDS` are the words that a parameter may have, and their meaning.
+the README's table and the tests iterate `METHODS`. `cam_onnx.methods.needs` has the words that a parameter may have.
 """
 
 from __future__ import annotations
@@ -13,32 +13,19 @@ from itertools import product
 from typing import Any, NamedTuple, TypeVar
 
 from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
+from cam_onnx.methods.needs import CALLS, GRADIENTS, LISTS, NEEDS
 
-__all__ = ["ARRAYS", "CALLS", "METHODS", "NEEDS", "Method", "Noted", "at_least", "find", "method", "without_gradient"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "Noted",
+    "at_least",
+    "find",
+    "method",
+    "without_gradient",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-ARRAYS = {
-    "activations": "of the target layer, (N, K, *S)",
-    "gradients": "dy/dA, (N, K, *S)",
-    "image": "the network's input, (N, C, *S)",
-    "image_gradients": "dy/dx, (N, C, *S)",
-    "guided": "dy/dx by guided backpropagation, (N, C, *S)",
-}
-"""Needs that are arrays. A method that needs no call takes any number of samples."""
-
-CALLS = {
-    "forward": "pictures in, scores out: the whole network",
-    "backward": "pictures in, dy/dx out: the whole network and back",
-    "probe": "pictures in, activations and gradients of the layer out",
-    "head": "activations in, scores out: the network behind the layer",
-    "curvature": "a direction in, the second derivative of the score along it out",
-}
-"""Needs that run the network. A method with one of them takes one sample, and hands over variants of it one by one:
-``forward(variants, count)`` takes an iterable of (C, *S) and yields a score for each, in batches of its own choice, so
-that memory does not grow with their number. `curvature` alone takes and returns one array."""
-
-NEEDS = {**ARRAYS, **CALLS}
 
 
 class Noted(NamedTuple):
@@ -46,9 +33,6 @@ class Noted(NamedTuple):
 
     result: Any
     notes: tuple[str, ...]
-
-
-GRADIENTS = {"gradients", "image_gradients", "guided", "backward", "probe", "curvature"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +93,11 @@ class Method:
     def calls(self) -> tuple[str, ...]:
         """Those of its needs that run the network."""
         return tuple(need for need in self.needs if need in CALLS)
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """Those of its needs that are read inside the network."""
+        return tuple(need for need in self.needs if need in LISTS)
 
     @property
     def needs_gradient(self) -> bool:

@@ -50,6 +50,7 @@ class Setting:
             "image": self.x[None],
             "image_gradients": self.network.gradient(self.x)[None],
             "guided": self.guided[None],
+            "biases": [self.A[None] * self.g[None], self.g[None, :, ..., :1].reshape(1, -1), self.x[None] * 0 + 0.3],
             "forward": self.network.scores,
             "backward": self.network.gradients,
             "head": self.behind.scores,
@@ -310,6 +311,18 @@ def lrp(s):
     return sum(
         s.network.gradient(s.x)[c] for c in range(CHANNELS)
     )  # what the table does: tests/graph/test_relevance.py
+
+
+@twin_of("full-grad")
+def full_grad(s):
+    """The last of the setting's biases is one number everywhere, which says nothing; the one before has no place."""
+    terms = [s.x * s.network.gradient(s.x), s.A * s.g]
+    M = np.zeros(s.space)
+    for term in terms:
+        low, high = min(abs(v) for v in term.flat), max(abs(v) for v in term.flat)
+        for channel in term:
+            M += upsample((abs(channel) - low) / (high - low), s.space)
+    return M
 
 
 @twin_of("guided-grad-cam", base="layer-cam")
