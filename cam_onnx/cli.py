@@ -135,6 +135,10 @@ def parser() -> argparse.ArgumentParser:
         "raw saliency, explanation.json of each; none: <picture>.cam.png here",
     )  # fmt: skip
     explain.add_argument("--option", action="append", metavar="NAME=VALUE", help="of the method; may repeat")
+    explain.add_argument(
+        "--smooth", choices=("aug", "eigen", "noise"),
+        help="aug: over flips and scales turned back; noise: over noisy pictures; eigen: the first component",
+    )  # fmt: skip
     explain.add_argument("--fusion", choices=("mean", "product", "max"), default="mean", help="of several layers' maps")
     _graph_options(explain)
     _preprocess_options(explain)

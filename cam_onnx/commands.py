@@ -111,7 +111,7 @@ def demo(options: argparse.Namespace) -> int:
         labels=str(home / "imagenet_labels.txt"), backend=options.backend, providers=arguments.providers(options),
         limits=arguments.limits(options),
     )  # fmt: skip
-    options.target, options.figure, options.fusion = None, None, "mean"
+    options.target, options.figure, options.fusion, options.smooth = None, None, "mean", None
     return _explain(explainer, places, options)
 
 
@@ -180,7 +180,12 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
             tell = progress.after(len(results))
             subject = arguments.subject(options, place)
             call = partial(
-                explainer.explain, **subject, target=arguments.targets(options), fusion=options.fusion, progress=tell
+                explainer.explain,
+                **subject,
+                target=arguments.targets(options),
+                fusion=options.fusion,
+                smooth=options.smooth,
+                progress=tell,
             )
             explanation = refused.attempt(place.picture, call, progress)
             if explanation is None:

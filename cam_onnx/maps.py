@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cam_onnx import smoothing
 from cam_onnx.calls import Calls, Parts
 from cam_onnx.contract import Layer
 from cam_onnx.engine.batches import pick
@@ -25,7 +26,8 @@ __all__ = ["Drawing", "draw"]
 class Drawing:
     """How maps are made: a method with its options, and what becomes of its result.
 
-    `guided` returns dy/dx by guided backpropagation, (N, C, *S), for methods that need it.
+    `guided` returns dy/dx by guided backpropagation, (N, C, *S), for methods that need it; `again` the evidence of
+    changed samples and the same classes.
     """
 
     method: Method
@@ -34,15 +36,17 @@ class Drawing:
     relu: bool | None = None
     normalize: str | None = "minmax"
     fusion: str = "mean"
-    guided: Callable[[], Array] | None = None
+    guided: Callable[[Samples, Evidence, list[int]], Array] | None = None
     progress: Callable[[float, int], None] | None = None
+    smooth: str | None = None
+    again: Callable[[Samples, Evidence, list[int]], Evidence] | None = None
 
 
 def draw(how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]) -> tuple[Evidence, dict[str, Any]]:
     """Return the evidence (of fewer samples, where Ctrl-C came), and `layers`, `saliency_map`, `reasons`, `notes` and
     `interrupted` of an `Explanation`, entry i of which is about sample ``owner[i]``.
     """
-    results, notes, stopped = _results(how, evidence, samples, owner)
+    results, notes, stopped = _smoothed(how, evidence, samples, owner)
     if len(results) < len(evidence.layers):
         raise KeyboardInterrupt  # before any map was whole
     count = min(len(result.saliency) for result in results.values())
@@ -75,12 +79,52 @@ def _risen(maps: Array) -> Array:
     return risen
 
 
+def _smoothed(
+    how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]
+) -> tuple[dict[str, Result], list[str], bool]:
+    if how.smooth is None or how.again is None:
+        return _results(how, evidence, samples, owner)
+    if how.smooth == "eigen":
+        results, notes, stopped = _results(how, evidence, samples, owner)
+        for name, result in results.items():
+            activations = evidence.layers[name].activations[: len(result.saliency)]
+            results[name] = smoothing.eigen(how.method.name, name, result, activations)
+        return results, notes, stopped
+    count, variants = smoothing.variants(how.smooth, samples, how.parts.contract)
+    sums: dict[str, Array] = {}
+    notes, done, stopped = [], 0, False
+    for variant in variants:
+        tell = None if how.progress is None else _part(how.progress, done, count)
+        try:
+            found = how.again(variant.samples, evidence, owner)
+            results, said, stopped = _results(replace(how, progress=tell), found, variant.samples, owner)
+        except KeyboardInterrupt:
+            stopped = True
+        if stopped and not done:
+            raise KeyboardInterrupt
+        if stopped:
+            break
+        done += 1
+        if tell is not None:
+            tell(len(owner), len(owner))
+        notes += [note for note in said if note not in notes]
+        for name, result in results.items():
+            sums[name] = sums.get(name, 0) + variant.back(result.saliency)
+    notes.append(f"smooth={how.smooth}: the mean of {done} maps" + (f", stopped before {count}" if stopped else ""))
+    return {name: Result(total / done, None, ()) for name, total in sums.items()}, notes, stopped
+
+
+def _part(progress: Callable[[float, int], None], before: int, count: int) -> Callable[[float, int], None]:
+    return lambda done, total: progress((before * total + done) / count, total)
+
+
 def _results(
     how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]
 ) -> tuple[dict[str, Result], list[str], bool]:
     notes: list[str] = []
     if not how.method.calls:
-        guided = how.guided() if "guided" in how.method.needs and how.guided is not None else None
+        bent = how.guided if "guided" in how.method.needs else None
+        guided = None if bent is None else bent(samples, evidence, owner)
         inside = {need: evidence.lists[need] for need in how.method.lists}
         found = {name: apply(how.method, **_arrays(how.method, part), **inside, guided=guided, **how.options)
                  for name, part in evidence.layers.items()}  # fmt: skip

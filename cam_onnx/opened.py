@@ -19,7 +19,7 @@ from cam_onnx.engine.samples import Samples
 from cam_onnx.kinds import Kind, Logit
 from cam_onnx.limits import Limits
 from cam_onnx.methods.table import Method, find
-from cam_onnx.reading import Converting, Reading
+from cam_onnx.reading import EMPTY, Converting, Reading
 from cam_onnx.runs import Runs
 
 __all__ = ["Opened"]
@@ -88,13 +88,16 @@ class Opened:
                 self._others[key] = other
             return self._others[key]
 
-    def _of(self, kind: Kind | None) -> Self:
-        """Return the Explainer for a kind of target: this one, or one of a plain model converted anew."""
-        if kind is None or kind.to_dict() == self.contract.target:
+    def _of(self, kind: Kind | None, options: Mapping[str, Any] = EMPTY) -> Self:
+        """Return the Explainer for a kind of target and options: this one, or one of a plain model converted anew."""
+        given = {**self._options, **options}
+        same = kind is None or kind.to_dict() == self.contract.target
+        if same and self._method.takes(self.contract.table, given):
             return self
         if not self._read.plain:
-            reading.fits(self.contract, self._method, kind)
-        return self._other(replace(self._asked, target=kind, method=self._method.name), kind)
+            reading.fits(self.contract, self._method, kind, given)
+        kind = self._kind if kind is None else kind
+        return self._other(replace(self._asked, target=kind, method=self._method.name, options=given), kind)
 
     @property
     def _image(self) -> Tensor | None:
@@ -128,6 +131,13 @@ class Opened:
         self.__dict__.update(state)
         self._lock = threading.Lock()
         self._runs = Runs(self._read, self.contract, self._open, closed)
+
+    def _again(self, samples: Samples, evidence: Evidence, owner: list[int]) -> Evidence:
+        """Return the evidence of changed samples, of the classes that were explained."""
+        wanted: list[list[int]] = [[] for _ in range(samples.count)]
+        for at, target in zip(owner, evidence.target.tolist(), strict=True):
+            wanted[at].append(target)
+        return self._runs.evidence(samples, wanted, owner, None)
 
     def _guided(self, samples: Samples, evidence: Evidence, owner: list[int]) -> Array:
         """Return dy/dx by guided backpropagation, (N, C, *S), of the classes that were explained."""

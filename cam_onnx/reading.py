@@ -18,7 +18,7 @@ from cam_onnx.options import check_model, read_model
 
 EMPTY: Mapping[str, Any] = {}
 
-__all__ = ["Converting", "Reading", "convert", "fits", "read"]
+__all__ = ["EMPTY", "Converting", "Reading", "convert", "fits", "read"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ import numpy as np
 from cam_onnx.methods.gradient import spatial
 from cam_onnx.methods.table import method
 
-__all__ = ["activation_map", "eigen_cam", "eigen_grad_cam", "fem", "kpca_cam", "random_cam", "seg_eigen_cam"]
+__all__ = [
+    "activation_map", "eigen_cam", "eigen_grad_cam", "fem", "first_component", "kpca_cam", "random_cam",
+    "seg_eigen_cam",
+]  # fmt: skip
 
 
 @method("activation-map", paper="baseline")
@@ -88,7 +91,7 @@ def eigen_cam(activations: Any) -> Any:
     -----
     Source: Muhammad 2020, arXiv:2008.00299, eq. 3. pytorch-grad-cam centres the channels, so its map differs.
     """
-    return _first_component(activations)
+    return first_component(activations)
 
 
 @method("eigen-grad-cam", paper="as pytorch-grad-cam names it")
@@ -104,7 +107,7 @@ def eigen_grad_cam(activations: Any, gradients: Any) -> Any:
     array (N, *S)
         Signed; it agrees with the mean of the products.
     """
-    return _first_component(gradients * activations)
+    return first_component(gradients * activations)
 
 
 @method("seg-eigen-cam", paper="Chung and Ying 2025, Appl. Sci. 15(13) 7562")
@@ -120,7 +123,7 @@ def seg_eigen_cam(activations: Any, gradients: Any) -> Any:
     array (N, *S)
         Signed; turned round where its minimum is larger in size than its maximum.
     """
-    found = _first_component(abs(gradients) * activations)
+    found = first_component(abs(gradients) * activations)
     axes = tuple(range(1, found.ndim))
     turn = abs(found.min(axis=axes, keepdims=True)) > abs(found.max(axis=axes, keepdims=True))
     return np.where(turn, -found, found)
@@ -157,7 +160,7 @@ def kpca_cam(activations: Any) -> Any:
     return np.stack(maps).astype(activations.dtype)
 
 
-def _first_component(products: Any) -> Any:
+def first_component(products: Any) -> Any:
     """Return each sample's positions projected on the first right singular vector of (positions, K)."""
     maps = []
     for sample in products:
