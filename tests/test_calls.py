@@ -9,7 +9,7 @@ import pytest
 from cam_onnx import ContractError, Explainer, InputError, UnsupportedOperators, convert
 from cam_onnx.calls import Calls, Parts
 from cam_onnx.cli import main
-from cam_onnx.methods import METHODS, find
+from cam_onnx.methods import METHODS, find, without_gradient
 from models.builders import BUILDERS, bias, he, inputs, network, reals
 from tests.running import run
 
@@ -136,7 +136,7 @@ def options(name, x):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_explains_and_a_samples_map_does_not_depend_on_the_others(method):
-    model = BUILDERS["gap_linear"]()
+    model = BUILDERS["vit_class" if "attention" in METHODS[method].needs else "gap_linear"]()
     x = inputs(model, 3)
     explainer = Explainer(model, method=method, options=options(method, x))
     whole = explainer.explain(inputs=x, target=[0, 1, 2])
@@ -340,7 +340,7 @@ def test_the_refusal_names_the_methods_that_need_no_gradient():
         Explainer(refused(), method="integrated-gradients")
 
 
-@pytest.mark.parametrize("method", [name for name, entry in METHODS.items() if not entry.needs_gradient])
+@pytest.mark.parametrize("method", without_gradient())
 def test_methods_that_need_no_gradient_work_where_there_is_none(method):
     model = refused()
     x = inputs(model, 2)

@@ -7,6 +7,7 @@ tokens are laid out on their grid.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,7 +115,8 @@ def gather(
         score=_floating(found[contract.roles["score"]].reshape(-1)),
         layers=layers,
         lists={
-            need: [_of_samples(found[name], len(logits)) for name in names] for need, names in contract.lists.items()
+            need: [_tokens_last(_of_samples(found[name], len(logits)), need, contract, layers) for name in names]
+            for need, names in contract.lists.items()
         },
     )
 
@@ -124,6 +126,17 @@ def _of_samples(value: Array, count: int) -> Array:
     if value.ndim and count and len(value) != count and len(value) % count == 0:
         value = value.reshape(count, -1, *value.shape[1:])
     return _floating(value)
+
+
+def _tokens_last(value: Array, need: str, contract: Contract, layers: Mapping[str, LayerEvidence]) -> Array:
+    """Return attention with the tokens of the layer's grid behind all others."""
+    layer = contract.layers[0]
+    tokens, count = layer.axes.tokens, math.prod(layers[layer.name].activations.shape[2:])
+    if not need.startswith("attention") or tokens is None or value.ndim < 3 or tokens.first + count > value.shape[-1]:
+        return value
+    grid = range(tokens.first, tokens.first + count)
+    order = [*(i for i in range(value.shape[-1]) if i not in grid), *grid]
+    return value if value.shape[-2] != value.shape[-1] else value[..., order, :][..., order]
 
 
 def _floating(value: Array) -> Array:

@@ -51,7 +51,7 @@ class Inside:
             if "attention" in lists:
                 lists["attention"].append(op.real(value))
             if "attention_gradients" in lists:
-                lists["attention_gradients"].append(found.get(value) or _zero(op, value))
+                lists["attention_gradients"].append(found[value] if value in found else _zero(op, value))
         return lists
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cam_onnx.methods import gradient, activation, perturbation, occlusion, attribution, path, composed  # isort: skip
-from cam_onnx.methods import relevance, full_gradient  # isort: skip
+from cam_onnx.methods import relevance, full_gradient, attention  # isort: skip
 from cam_onnx.methods.needs import NEEDS
 from cam_onnx.methods.normalize import fuse, saliency_map
 from cam_onnx.methods.saliency import saliency, weights
@@ -15,6 +15,7 @@ __all__ = [
     "Method",
     "Noted",
     "activation",
+    "attention",
     "attribution",
     "composed",
     "find",

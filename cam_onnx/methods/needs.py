@@ -15,7 +15,8 @@ ARRAYS = {
 
 LISTS = {
     "biases": "what the network adds, times the gradient there: (N, K, *S), or numbers (N, M) without a place",
-    "attention": "attention probabilities of every layer that has them, first to last, (N, heads, T, T)",
+    "attention": "attention probabilities of every layer that has them, first to last, (N, heads, T, T): the tokens of "
+    "the grid last",
     "attention_gradients": "the score's derivatives with respect to these",
 }
 """Needs that are lists of arrays, of the inside of the network."""

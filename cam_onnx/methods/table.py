@@ -236,8 +236,8 @@ def _fold(name: str) -> str:
 
 
 def without_gradient() -> list[str]:
-    """Return the methods that need no derivative; first those that depend on the class, in the registry's order."""
-    free = [entry for entry in METHODS.values() if not entry.needs_gradient]
+    """Return the methods that any network has all for, without a derivative; first those that depend on the class."""
+    free = [entry for entry in METHODS.values() if not entry.needs_gradient and not entry.lists]
     return [entry.name for entry in sorted(free, key=lambda entry: not entry.calls)]
 
 

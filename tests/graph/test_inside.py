@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
-from cam_onnx import ContractError, Explainer, convert
+from cam_onnx import ContractError, Explainer, InputError, LayerNotFound, convert
 from cam_onnx.contract import Contract
 from cam_onnx.engine import open as open_engine
 from cam_onnx.engine.batches import run
+from cam_onnx.methods import saliency
 from cam_onnx.methods.full_gradient import whole
-from models.builders import BUILDERS, inputs
+from models.builders import BUILDERS, bias, he, inputs, ints, network
+from tests.running import run as run_plain
+from tests.running import session
 
 
 def evidence(model, x, target=1, method="full-grad"):
@@ -68,3 +72,137 @@ def test_a_file_with_biases_serves_the_gradient_too():
         Explainer(model, method="gradient").explain(inputs=x).saliency,
         rtol=1e-5, atol=1e-7,
     )  # fmt: skip
+
+
+# -- attention ---------------------------------------------------------------------------------------------------------
+
+BLOCKS = {"vit_class": 2, "vit_registers": 1, "vit_mean": 1, "vit_any_size": 1}
+
+
+def pushed(model, name):
+    """Return the model with an input ``delta`` that is added to a value wherever it is read."""
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    at = next(i for i, node in enumerate(found.graph.node) if name in node.output)
+    for node in found.graph.node:
+        node.input[:] = [f"{name}_pushed" if x == name else x for x in node.input]
+    found.graph.node.insert(at + 1, onnx.helper.make_node("Add", [name, "delta"], [f"{name}_pushed"]))
+    found.graph.input.append(onnx.helper.make_tensor_value_info("delta", 1, None))
+    found.graph.output.add(name=name)
+    return found
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_attention_is_found_and_its_gradient_is_that_of_differences(name):
+    model = BUILDERS[name]()
+    x = inputs(model, 2, seed=4)
+    found, contract = evidence(model, x, method="grad-rollout")
+    assert {need: len(names) for need, names in contract.lists.items()} == {
+        "attention": BLOCKS[name], "attention_gradients": BLOCKS[name],
+    }  # fmt: skip
+    for i in range(BLOCKS[name]):
+        changed = pushed(model, f"share_{i}")
+        session_ = session(changed)
+        _, P = session_.run(None, {**x, "delta": np.zeros(1, np.float32)})
+        tokens = contract.layers[0].axes.tokens
+        assert tokens.first == P.shape[-1] - found.layers[contract.layers[0].name].activations[0, 0].size
+        np.testing.assert_allclose(found.lists["attention"][i], P, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(P.sum(axis=-1), 1, rtol=1e-5)
+        direction = np.random.default_rng(i).normal(size=P.shape).astype(np.float32)
+        near, far = (  # a normalisation of few entries bends: the error of the third order is taken out
+            np.subtract(*(session_.run(None, {**x, "delta": direction * s})[0] for s in (h, -h))) / np.float32(2 * h)
+            for h in (0.001, 0.002)
+        )
+        slope = (found.lists["attention_gradients"][i] * direction).reshape(2, -1).sum(axis=1)
+        np.testing.assert_allclose(slope, ((4 * near - far) / 3)[:, 1], rtol=5e-3, atol=5e-3)
+
+
+def test_tokens_behind_the_grid_are_turned_before_it():
+    from cam_onnx.axes import Axes, Tokens
+    from cam_onnx.contract import Layer
+    from cam_onnx.engine.evidence import LayerEvidence, _tokens_last
+
+    P = np.arange(49.0).reshape(1, 1, 7, 7)
+    contract = Contract({}, (Layer("t", "a", "g", Axes(0, 2, (1,), Tokens(1, (2, 2)))),), "s")
+    found = _tokens_last(P, "attention", contract, {"t": LayerEvidence(np.zeros((1, 3, 2, 2)), None)})
+    order = [0, 5, 6, 1, 2, 3, 4]
+    assert all(found[0, 0, i, j] == P[0, 0, order[i], order[j]] for i in range(7) for j in range(7))
+
+
+def with_operator():
+    """A transformer whose attention is one operator of opset 23, with heads in the last axis."""
+    return network(
+        "vit_operator (float[N,3,16,16] image) => (float[N,5] logits)",
+        """
+        patches = Conv<strides=[4,4]>(image, w_patch, b_patch)
+        columns = Reshape(patches, listed)
+        x0 = Transpose<perm=[0,2,1]>(columns)
+        q = MatMul(x0, wq)
+        k = MatMul(x0, wk)
+        v = MatMul(x0, wv)
+        mixed = Attention<q_num_heads=2, kv_num_heads=2>(q, k, v)
+        features = Add(x0, mixed)
+        pooled = ReduceMean<keepdims=0>(features, one)
+        logits = Gemm<transB=1>(pooled, w_head, b_head)
+        """,
+        dict(w_patch=he(8, 3, 4, 4), b_patch=bias(8), listed=ints(0, 8, -1), wq=he(8, 8), wk=he(8, 8), wv=he(8, 8),
+             one=ints(1), w_head=he(5, 8), b_head=bias(5)), opset=23, ir=10,
+    )  # fmt: skip
+
+
+def test_the_attention_operator_is_read_as_what_it_is_made_of():
+    model = with_operator()
+    x = inputs(model, 2, seed=4)
+    found, _ = evidence(model, x, method="grad-rollout")
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    for name in "qk":
+        exposed.graph.output.add(name=name)
+    _, q, k = (v.astype(float) for v in run_plain(exposed, x))
+    q, k = (v.reshape(2, 16, 2, 4).transpose(0, 2, 1, 3) for v in (q, k))
+    scores = q @ k.transpose(0, 1, 3, 2) / 2
+    P = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(found.lists["attention"][0], P, rtol=1e-4, atol=1e-6)
+    e = Explainer(model, method="grad-rollout").explain(inputs=x, target=1)
+    assert e.saliency.shape == (2, 4, 4)
+    assert e.saliency.std() > 0
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_maps_of_attention_have_the_grids_shape_and_depend_on_the_class_only_with_gradients(name):
+    model = BUILDERS[name]()
+    x = inputs(model, 3)
+    for method, depends in (("attention-rollout", False), ("grad-rollout", True)):
+        explainer = Explainer(model, method=method)
+        a, b = (explainer.explain(inputs=x, target=target) for target in (0, 1))
+        assert a.saliency.shape == a.activations.shape[:1] + a.activations.shape[2:]
+        assert (np.abs(a.saliency - b.saliency).max() > 1e-6 * np.abs(a.saliency).max()) == depends
+        each = explainer.explain(inputs={k: v[1:2] for k, v in x.items()}, target=[[0, 1]])
+        np.testing.assert_allclose(each.saliency, [a.saliency[1], b.saliency[1]], rtol=1e-4, atol=1e-7)
+
+
+def test_a_network_without_attention_is_refused_with_the_reason():
+    with pytest.raises(LayerNotFound, match="no attention .a Softmax between two products of matrices. lies betw"):
+        convert(BUILDERS["gap_linear"](), method="attention-rollout")
+
+
+def test_attention_over_other_tokens_is_refused():
+    A, P = np.zeros((1, 2, 3, 3)), np.zeros((1, 2, 4, 4))
+    with pytest.raises(InputError, match="the layer has 9 positions, and attention is over 4 tokens"):
+        saliency(A, method="attention-rollout", attention=[P])
+    with pytest.raises(InputError, match="attention within windows"):
+        saliency(A, method="attention-rollout", attention=[np.zeros((4, 2, 9, 9))])
+    with pytest.raises(InputError, match="got none"):
+        saliency(A, method="attention-rollout", attention=[])
+    with pytest.raises(InputError, match="option row is 'class', and all tokens are positions"):
+        saliency(A, method="attention-rollout", attention=[np.zeros((1, 2, 9, 9))], row="class")
+    with pytest.raises(InputError, match="option row is 'first'.*expected one of auto, class, mean"):
+        saliency(A, method="attention-rollout", attention=[np.zeros((1, 2, 9, 9))], row="first")
+
+
+def test_without_any_mixing_the_class_token_sees_nothing():
+    """Attention that leaves every token to itself: the row of the class token is empty, the mean of rows is flat."""
+    A, P = np.zeros((1, 2, 2, 2)), np.broadcast_to(np.eye(5), (1, 3, 5, 5))
+    np.testing.assert_array_equal(saliency(A, method="attention-rollout", attention=[P, P]), np.zeros((1, 2, 2)))
+    flat = saliency(A, method="attention-rollout", attention=[P, P], row="mean")
+    np.testing.assert_allclose(flat, np.full((1, 2, 2), 0.2), rtol=1e-6)

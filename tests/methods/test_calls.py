@@ -35,6 +35,9 @@ class Setting:
         self.network = Network(CHANNELS, *space, seed=seed)
         self.behind = Network(MAPS, *self.coarse, seed=seed + 1)
         self.guided = rng.normal(size=self.x.shape)
+        tokens = 2 + int(np.prod(self.coarse))
+        self.attention = rng.dirichlet(np.ones(tokens), size=(3, 1, 2, tokens))
+        self.attention_gradients = rng.normal(size=self.attention.shape)
         self.mix = rng.normal(size=(MAPS, CHANNELS))
 
     def layer(self, x):
@@ -50,6 +53,8 @@ class Setting:
             "image": self.x[None],
             "image_gradients": self.network.gradient(self.x)[None],
             "guided": self.guided[None],
+            "attention": self.attention,
+            "attention_gradients": self.attention_gradients,
             "biases": [self.A[None] * self.g[None], self.g[None, :, ..., :1].reshape(1, -1), self.x[None] * 0 + 0.3],
             "forward": self.network.scores,
             "backward": self.network.gradients,
@@ -311,6 +316,29 @@ def lrp(s):
     return sum(
         s.network.gradient(s.x)[c] for c in range(CHANNELS)
     )  # what the table does: tests/graph/test_relevance.py
+
+
+@twin_of("attention-rollout")
+def attention_rollout(s):
+    """By paths: how much of a position arrives at the class token, going back through the layers."""
+    return rolled_out(s, lambda at, i, j: ((i == j) + sum(P[i, j] for P in s.attention[at][0]) / 2) / 2)
+
+
+@twin_of("grad-rollout")
+def grad_rollout(s):
+    def share(at, i, j):
+        heads = zip(s.attention[at][0], s.attention_gradients[at][0], strict=True)
+        return (i == j) + sum(max(P[i, j] * g[i, j], 0) for P, g in heads) / 2
+
+    return rolled_out(s, share)
+
+
+def rolled_out(s, share):
+    tokens = s.attention.shape[-1]
+    arrived = [float(i == 0) for i in range(tokens)]
+    for at in reversed(range(len(s.attention))):
+        arrived = [sum(arrived[i] * share(at, i, j) for i in range(tokens)) for j in range(tokens)]
+    return np.reshape(arrived[2:], s.coarse)
 
 
 @twin_of("full-grad")
