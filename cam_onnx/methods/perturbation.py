@@ -15,7 +15,7 @@ import numpy as np
 from cam_onnx.methods.table import at_least, method
 from cam_onnx.render.upsample import upsample
 
-__all__ = ["Scores", "ablation_cam", "is_cam", "recipro_cam", "score_cam", "ss_cam"]
+__all__ = ["Scores", "ablation_cam", "is_cam", "recipro_cam", "score_cam", "ss_cam", "vit_recipro_cam"]
 
 Scores = Callable[[Iterable[Any], int], Iterator[float]]
 
@@ -93,17 +93,52 @@ def recipro_cam(activations: Any, head: Scores) -> Any:
     Source: Byun and Lee 2022, arXiv:2209.14074. Trap: the score of nothing (the head's bias) is in every
     position; it stays in the signed map, and the drawn one begins at its smallest value, as eq. 3 does.
     """
-    A = activations[0]
+    return _by_position(activations[0], head, (1.0,))
+
+
+@method("vit-recipro-cam", anytime=True, paper="Byun and Lee 2023, arXiv:2310.02588, sec. 3.2", cost="|S| head runs")
+def vit_recipro_cam(activations: Any, head: Scores) -> Any:
+    """ViT-ReciproCAM: every token of the grid by the score that it and its neighbours would have, with the class token.
+
+    ``M[p] = y(A G_p)``, G_p a Gaussian of 3 positions along each axis, (1, 2, 1) / 4, around p.
+
+    Parameters
+    ----------
+    activations : array (1, K, *S)
+    head : callable
+        Activations to scores; what is no position of the grid (class token, registers) stays as it is.
+
+    Returns
+    -------
+    array (1, *S)
+        The map itself.
+
+    Notes
+    -----
+    Source: Byun and Lee 2023, arXiv:2310.02588. Trap: as Recipro-CAM's; and what goes round the layer (a residual
+    branch) is not masked.
+    """
+    return _by_position(activations[0], head, (0.25, 0.5, 0.25))
+
+
+def _by_position(A: Any, head: Scores, kernel: tuple[float, ...]) -> Any:
+    """Return the score of the activations around each position alone; `kernel` lies around it along every axis."""
     positions = list(np.ndindex(A.shape[1:]))
     found = np.zeros(A.shape[1:], A.dtype)
-    for at, score in zip(positions, head((_only(A, at) for at in positions), len(positions)), strict=False):
+    for at, score in zip(positions, head((_around(A, at, kernel) for at in positions), len(positions)), strict=False):
         found[at] = score
     return found[None]
 
 
-def _only(A: Any, at: tuple[int, ...]) -> Any:
-    masked = np.zeros_like(A)
-    masked[(slice(None), *at)] = A[(slice(None), *at)]
+def _around(A: Any, at: tuple[int, ...], kernel: tuple[float, ...]) -> Any:
+    reach, masked = len(kernel) // 2, np.zeros_like(A)
+    box = tuple(slice(max(p - reach, 0), p + reach + 1) for p in at)
+    share = np.ones((), A.dtype)
+    for p, n in zip(at, A.shape[1:], strict=True):
+        share = share[..., None] * np.asarray(
+            kernel[max(reach - p, 0) : len(kernel) - max(p + reach + 1 - n, 0)], A.dtype
+        )
+    masked[(slice(None), *box)] = A[(slice(None), *box)] * share
     return masked
 
 

@@ -206,3 +206,26 @@ def test_without_any_mixing_the_class_token_sees_nothing():
     np.testing.assert_array_equal(saliency(A, method="attention-rollout", attention=[P, P]), np.zeros((1, 2, 2)))
     flat = saliency(A, method="attention-rollout", attention=[P, P], row="mean")
     np.testing.assert_allclose(flat, np.full((1, 2, 2), 0.2), rtol=1e-6)
+
+
+def test_vit_recipro_cam_masks_the_grid_and_keeps_the_class_token():
+    """Against the model itself, cut open at its layer: tokens are put in its place."""
+    model = BUILDERS["vit_class"]()
+    x = inputs(model, 1, seed=6)
+    e = Explainer(model, method="vit-recipro-cam").explain(inputs=x, target=1)
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    for node in opened.graph.node:
+        node.input[:] = ["put" if name == "features" else name for name in node.input]
+    opened.graph.input.append(onnx.helper.make_tensor_value_info("put", 1, ["N", 17, 8]))
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    exposed.graph.output.add(name="features")
+    features = run_plain(exposed, x, ["features"])[0]
+    for p in [(0, 0), (1, 3), (2, 1)]:
+        put = np.zeros_like(features)
+        put[:, 0] = features[:, 0]
+        for q in np.ndindex(4, 4):
+            share = np.prod([{0: 0.5, 1: 0.25}.get(abs(a - b), 0) for a, b in zip(p, q, strict=True)])
+            put[:, 1 + 4 * q[0] + q[1]] = share * features[:, 1 + 4 * q[0] + q[1]]
+        assert e.saliency[(0, *p)] == pytest.approx(run_plain(opened, {**x, "put": put})[0][0, 1], rel=1e-4, abs=1e-6)

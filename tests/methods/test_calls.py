@@ -100,6 +100,19 @@ def recipro_cam(s):
     return M
 
 
+@twin_of("vit-recipro-cam")
+def vit_recipro_cam(s):
+    M = np.zeros(s.coarse)
+    for p in np.ndindex(s.coarse):
+        around = np.zeros_like(s.A)
+        for q in np.ndindex(s.coarse):
+            share = math.prod({0: 1 / 2, 1: 1 / 4}.get(abs(a - b), 0) for a, b in zip(p, q, strict=True))
+            for k in range(MAPS):
+                around[(k, *q)] = share * s.A[(k, *q)]
+        M[p] = s.behind.score(around)
+    return M
+
+
 def stretched(m):
     return (m - m.min()) / (m.max() - m.min())
 
