@@ -149,7 +149,9 @@ def _constant(value: ir.Value) -> bool:
     node = value.producer()
     if node is None:
         return value.const_value is not None or value.is_initializer()
-    return node.op_type in ("Constant", "QuantizeLinear", "DequantizeLinear") and all(x is None or _constant(x) for x in node.inputs)
+    return node.op_type in ("Constant", "QuantizeLinear", "DequantizeLinear") and all(
+        x is None or _constant(x) for x in node.inputs
+    )
 
 
 def label(node: ir.Node) -> str:

@@ -96,7 +96,14 @@ def recipro_cam(activations: Any, head: Scores) -> Any:
     return _by_position(activations[0], head, (1.0,))
 
 
-@method("vit-recipro-cam", anytime=True, paper="Byun and Lee 2023, arXiv:2310.02588, sec. 3.2", cost="|S| head runs")
+@method(
+    "vit-recipro-cam",
+    anytime=True,
+    paper="Byun and Lee 2023, arXiv:2310.02588, sec. 3.2",
+    relu=False,
+    cost="|S| head runs",
+    level=True,
+)
 def vit_recipro_cam(activations: Any, head: Scores) -> Any:
     """ViT-ReciproCAM: every token of the grid by the score that it and its neighbours would have, with the class token.
 

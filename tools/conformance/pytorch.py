@@ -391,7 +391,7 @@ def nll(rng: Rng) -> Row:
     how = ["mean", "sum", "none"][int(rng.integers(3))]
     text = f'y = NegativeLogLikelihoodLoss<reduction="{how}">(x, t, w)'
     inputs = {"x": rng.standard_normal((3, 4, 5))}
-    constants = {"t": target, "w": weight.astype(np.float32)}
+    constants: dict[str, Any] = {"t": target, "w": weight.astype(np.float32)}
     weights = torch.tensor(weight.astype(np.float32).astype(np.float64))
     return Row(text, lambda x: functional.nll_loss(x, torch.tensor(target), weights, reduction=how), inputs, constants)
 
