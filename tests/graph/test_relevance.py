@@ -17,7 +17,7 @@ from cam_onnx.graph.tables import TABLES
 from cam_onnx.methods import METHODS
 from cam_onnx.methods.relevance import COMPOSITES
 from models.builders import BUILDERS, bias, he, inputs, network, reals
-from tests.running import evaluate
+from tests.running import CAT, MODEL, SETTINGS, evaluate
 
 ZENNIT = np.load(Path(__file__).parents[1] / "references" / "zennit.npz")
 EPSILON, GAMMA = 1e-6, 0.25
@@ -360,3 +360,17 @@ def test_sides_and_steps_that_depend_on_the_picture():
         dim.dim_value = size
     for composite in COMPOSITES:
         close(relevance(fixed, composite).saliency, relevance(model, composite).saliency, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("composite", "within"), [("epsilon", 1e-4), ("epsilon-plus", 0.01), ("epsilon-gamma-box", 1e-3)]
+)
+def test_the_bundled_network_conserves_relevance_but_for_its_biases(composite, within):
+    """Through fifty layers, residual branches and ReLU6; with z+ some outputs have no contribution that is positive."""
+    model = onnx.load(MODEL)
+    given = {node.input[2] for node in model.graph.node if node.op_type in ("Conv", "Gemm") and len(node.input) > 2}
+    for tensor in model.graph.initializer:
+        if tensor.name in given:
+            tensor.CopyFrom(from_array(np.zeros_like(to_array(tensor)), tensor.name))
+    e = Explainer(model, method="lrp", options={"composite": composite}, **SETTINGS).explain(str(CAT))
+    assert e.saliency.sum() == pytest.approx(e.score[0], rel=within)
