@@ -16,6 +16,7 @@ from cam_onnx import blank, maps, reading, smoothing, targets
 from cam_onnx.contract import Preprocess
 from cam_onnx.engine import Engine
 from cam_onnx.engine.samples import given
+from cam_onnx.errors import InputError
 from cam_onnx.explanation import Explanation
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import find
@@ -236,10 +237,15 @@ class Explainer(Opened):
         Raises
         ------
         InputError, UnknownName, RunFailed
-            As `explain` does.
+            As `explain` does; also where the file's way back has other rules, so that there is no gradient in it.
         """
         from cam_onnx.verifying import Subject, prepare, verify
 
+        if self.contract.table:
+            raise InputError(
+                f"the way back in this file is no derivative, its rules are {self.contract.table!r}: there is nothing "
+                "to compare with differences. Verify a file of the same model for another method, such as gradient"
+            )
         kind, chosen = targets.split(target, self.contract.labels)
         if (other := self._of(kind)) is not self:
             return other.verify(images, inputs=inputs, target=chosen, exact=exact, progress=progress)

@@ -374,3 +374,10 @@ def test_the_bundled_network_conserves_relevance_but_for_its_biases(composite, w
             tensor.CopyFrom(from_array(np.zeros_like(to_array(tensor)), tensor.name))
     e = Explainer(model, method="lrp", options={"composite": composite}, **SETTINGS).explain(str(CAT))
     assert e.saliency.sum() == pytest.approx(e.score[0], rel=within)
+
+
+@pytest.mark.parametrize("method", ["lrp", "guided-backprop"])
+def test_what_is_no_derivative_is_not_verified_as_one(method):
+    model = BUILDERS["gap_linear"]()
+    with pytest.raises(InputError, match="the way back in this file is no derivative, its rules are '.*another method"):
+        Explainer(model, method=method).verify(inputs=inputs(model, 1))
