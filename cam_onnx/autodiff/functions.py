@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 
 from cam_onnx.autodiff.raising import respelled
 
-__all__ = ["Key", "all_names", "calls", "domain_of", "inside", "key", "raised", "reachable", "with_attributes"]
+__all__ = [
+    "Key",
+    "all_names",
+    "calls",
+    "domain_of",
+    "inside",
+    "key",
+    "raised",
+    "reachable",
+    "scans_whole_batches",
+    "with_attributes",
+]
 
 Key = tuple[str, str, str]  # domain, operator, overload
 
@@ -118,6 +129,12 @@ def raised(proto: onnx.ModelProto, opset: int, taken: set[str]) -> list[onnx.Fun
                 entry.version = opset
         found.append(copy)
     return found
+
+
+def scans_whole_batches(nodes: Sequence[onnx.NodeProto]) -> bool:
+    """Whether no Scan of opset 8 has sequence lengths or stands in a subgraph: only such a one can be raised."""
+    scans = [node for node in nodes if node.op_type == "Scan"]
+    return len(scans) == sum(name[1] == "Scan" for name in calls(nodes)) and not any(node.input[0] for node in scans)
 
 
 def inside(proto: onnx.ModelProto, name: str) -> str:

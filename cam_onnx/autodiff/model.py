@@ -22,7 +22,7 @@ from cam_onnx import wire
 from cam_onnx.autodiff import sizes
 from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
-from cam_onnx.autodiff.functions import all_names, calls, raised
+from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
 from cam_onnx.autodiff.quantised import annotate
 from cam_onnx.autodiff.raising import Unraisable, keep_old_meanings
 from cam_onnx.autodiff.stand_ins import stand_ins
@@ -102,14 +102,11 @@ class Model:
         """
         if self.opset < 7:
             raise UnsupportedOpset(f"{self.name}: opset {self.opset} is below 7: export it again at opset 13 or newer")
-        if self.opset < 9:
-            scans = [node for node in self.proto.graph.node if node.op_type == "Scan"]
-            inside = sum(name[1] == "Scan" for name in calls(self.proto.graph.node)) - len(scans)
-            if inside or any(node.input[0] for node in scans):
-                raise UnsupportedOpset(
-                    f"{self.name}: Scan with sequence lengths, or in a subgraph, changed at opset 9: export it again "
-                    f"at opset 9 or newer"
-                )
+        if self.opset < 9 and not scans_whole_batches(self.proto.graph.node):
+            raise UnsupportedOpset(
+                f"{self.name}: Scan with sequence lengths, or in a subgraph, changed at opset 9: export it again "
+                f"at opset 9 or newer"
+            )
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         if proto.ir_version < 4:  # the converter wants every initializer among the inputs below 4, none above
