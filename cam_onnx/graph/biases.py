@@ -13,7 +13,7 @@ from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.path import Path
 from cam_onnx.autodiff.rules.normalization import per_channel
 from cam_onnx.autodiff.val import Val
-from cam_onnx.graph.merged import constant, leader
+from cam_onnx.graph.merged import constant, emitted, leader
 
 __all__ = ["biased", "part"]
 
@@ -28,7 +28,7 @@ def part(op: Emitter, z: ir.Value, g: Val) -> Val:
     node = z.producer()
     assert node is not None
     product = g * _bias(op, node)
-    if node.op_type in _CHANNELS_FIRST or (leader(z, set()) or node).op_type == "Conv":
+    if node.op_type in _CHANNELS_FIRST or (leader(z, emitted(op)) or node).op_type == "Conv":
         op.shaped_as(product, z)
         return product
     flat = op.Reshape(product, op.Concat(op.shape(op.primal(z), 0, 1), [-1], axis=0))

@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.linear import matmul_left, matmul_right
-from cam_onnx.autodiff.rules.normalization import grouped, last_axes, per_channel
-from cam_onnx.autodiff.table import RULES, Table, broadcast, zero
+from cam_onnx.autodiff.rules.normalization import channels_of_group, grouped, last_axes, per_channel
+from cam_onnx.autodiff.table import RULES, Table, broadcast, each, missing, zero
 from cam_onnx.autodiff.val import Val
 from cam_onnx.graph.merged import (
     Linear,
@@ -179,6 +179,17 @@ def group_norm(op: Emitter, g: Val, y: Val, x: Val, s: Val, b: Val, epsilon: flo
     return op.reshape_like(centred(op, grouped(op, share, num_groups), grouped(op, x, num_groups), [2], epsilon), x)
 
 
+def group_scales(op: Emitter, g: Val, y: Val, x: Val, s: Val, b: Val, num_groups: int, **how: Any) -> Val:
+    return group_norm(op, g, y, x, channels_of_group(op, s, x, num_groups), b, num_groups=num_groups, **how)
+
+
+def einsum(op: Emitter, i: int, g: Val, y: Val, *xs: Val, equation: str) -> Val:
+    plain: Any = RULES.find("Einsum", op.opset)
+    values = sum(not constant(x.value) for x in xs)
+    found: Val = plain.entry(0).function(op, i, g * (1.0 / values) if values > 1 else g, y, *xs, equation=equation)
+    return found
+
+
 def finished(op: Emitter, x: Val, g: Val) -> Val:
     """Return relevance: ``x c``, and what was laid aside."""
     return _sum([x * g, *op.aside.get(x.value, ())])  # type: ignore[no-any-return]
@@ -188,6 +199,16 @@ ACTIVATIONS = (
     "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Celu", "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LRN",
     "LpNormalization", "Mish", "Pow", "Selu", "Shrink", "Sigmoid", "Sinh", "Softplus", "Softsign", "Sqrt", "Tanh",
 )  # fmt: skip
+
+
+UNKNOWN = {  # products and normalisations by another name: their derivative would not be what a composite says
+    "": ("ConvInteger", "DeformConv", "MatMulInteger", "QLinearConv", "QLinearMatMul", "SimplifiedLayerNormalization"),
+    "com.microsoft": (
+        "Attention", "BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul", "Gelu",
+        "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention", "QGemm", "QLinearAveragePool", "QLinearMul",
+        "QLinearSigmoid", "QuickGelu", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "TransposeMatMul",
+    ),
+}  # fmt: skip
 
 
 def relevance_table(convolutions: str, first: str = "") -> Table:
@@ -225,8 +246,13 @@ def relevance_table(convolutions: str, first: str = "") -> Table:
         lambda op, g, y, a, b: shared(g, a, b) * a,
     )
     table.defvjp("Div", broadcast(_numerator), zero("a divisor is taken for a constant"))
+    table.defvjp("GroupNormalization", group_scales, before=21)
+    table.defvjp("Einsum", each(einsum))
     for name in ACTIVATIONS:
         table.defvjp(name, through)
+    for domain, names in UNKNOWN.items():
+        for name in names:
+            table.defvjp(name, missing("no rule of relevance propagation"), domain=domain)
     return table
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx.numpy_helper import from_array, to_array
 
-from cam_onnx import ContractError, Explainer, InputError, convert
+from cam_onnx import ContractError, Explainer, InputError, UnsupportedOperators, convert
 from cam_onnx.autodiff.gradient import gradient
 from cam_onnx.cli import main
 from cam_onnx.graph.tables import TABLES
@@ -381,3 +381,84 @@ def test_what_is_no_derivative_is_not_verified_as_one(method):
     model = BUILDERS["gap_linear"]()
     with pytest.raises(InputError, match="the way back in this file is no derivative, its rules are '.*another method"):
         Explainer(model, method=method).verify(inputs=inputs(model, 1))
+
+
+def normed(opset):
+    groups = 3 if opset < 21 else 6
+    return network(
+        f"normed_{opset} (float[N,2,6,6] image) => (float[N,3] logits)",
+        """
+        a = Conv(image, w1)
+        b = GroupNormalization<num_groups=3>(a, s, t)
+        c = Relu(b)
+        pooled = GlobalAveragePool(c)
+        flat = Flatten(pooled)
+        logits = Gemm(flat, w2)
+        """,
+        dict(w1=he(6, 2, 3, 3), s=reals([0.5, 1.5, 2.0] if groups == 3 else [0.5, 0.5, 1.5, 1.5, 2.0, 2.0]),
+             t=reals([0.0] * groups), w2=he(6, 3)), opset=opset, ir=9,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+def test_a_scale_of_a_group_is_not_that_of_a_channel(opset):
+    """Without shifts all relevance arrives; the means that are taken off share in it, as a linear layer's inputs do."""
+    e = relevance(normed(opset), "epsilon")
+    assert e.saliency.sum() == pytest.approx(e.score[0], rel=1e-3)
+
+
+def test_an_einsum_of_two_values_shares_evenly():
+    weights = dict(w=he(4, 6), w2=he(6, 3))
+    model = network(
+        "products (float[N,4] image) => (float[N,3] logits)",
+        """
+        a = MatMul(image, w)
+        b = Einsum<equation="ni,ni->ni">(a, a)
+        logits = Einsum<equation="ni,ij->nj">(b, w2)
+        """,
+        weights,
+    )
+    x = {"image": np.random.default_rng(0).normal(size=(1, 4)).astype("f4")}
+    twice = gradient(model, ["image"], ["logits"], TABLES["lrp-epsilon"])
+    logits, found = evaluate(twice, {**x, "cotangent/logits": np.array([[0, 0, 1]], np.float32)})
+    assert (found * x["image"]).sum() == pytest.approx(logits[0, 2], rel=1e-3)
+
+
+def test_a_product_by_another_name_is_refused_and_not_differentiated():
+    model = network(
+        "fused (float[N,3,4,4] image) => (float[N,5] logits)",
+        """
+        a = Conv(image, w1)
+        b = Relu(a)
+        flat = Flatten(b)
+        logits = com.microsoft.FusedMatMul(flat, w2)
+        """,
+        dict(w1=he(2, 3, 3, 3), w2=he(8, 5)),
+    )
+    model.opset_import.add(domain="com.microsoft", version=1)
+    convert(model, method="gradient")
+    with pytest.raises(UnsupportedOperators, match=r"com.microsoft::FusedMatMul \(no rule of relevance propagation\)"):
+        convert(model, method="lrp")
+
+
+def doubled(model):
+    """Return a network in float64, which ONNX Runtime has no convolutions for."""
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    for tensor in found.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(from_array(to_array(tensor).astype(np.float64), tensor.name))
+    for value in (*found.graph.input, *found.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    return found
+
+
+@pytest.mark.parametrize("composite", ["epsilon", "epsilon-plus", "epsilon-alpha2-beta1"])
+def test_a_network_in_float64_has_the_same_relevance(composite):
+    model = small((4, 6))
+    x = inputs(model, 1)
+    twice = gradient(doubled(model), ["image"], ["logits"], TABLES[f"lrp-{composite}"])
+    wide = {"image": x["image"].astype(np.float64), "cotangent/logits": np.array([[0.0, 0.0, 1.0]])}
+    found = evaluate(twice, wide)[-1]
+    assert found.dtype == np.float64
+    close(relevance(model, composite, x).gradients, found * wide["image"], 1e-4)
