@@ -228,7 +228,10 @@ def find(name: str) -> Method:
         if _fold(known) == folded:
             return entry
     near = did_you_mean(str(name), METHODS)
-    raise UnknownName(f"no method {shown(name)!r}{near or '.'} There are: {', '.join(METHODS)}")
+    some = ", ".join(list(METHODS)[:8])
+    raise UnknownName(
+        f"no method {shown(name)!r}{near or '.'} There are {len(METHODS)}: {some}, ... (`cam-onnx methods` lists all)"
+    )
 
 
 def _fold(name: str) -> str:
