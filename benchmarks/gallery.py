@@ -40,6 +40,10 @@ TARGETS = {"rise": "probability"}
 """What is explained, where a paper says other than the logit and it shows."""
 
 
+ELSEWHERE = ("attention-rollout", "grad-rollout")
+"""Methods that are not defined on the bundled network: of transformers."""
+
+
 @cache
 def _converted(method: str, target: str | None) -> bytes:
     models = ROOT / "models"
@@ -56,13 +60,15 @@ def _converted(method: str, target: str | None) -> bytes:
 def _explainer(name: str) -> Explainer:
     """Return an Explainer of a file that several methods share."""
     entry = METHODS[name]
-    plain = not (entry.table or entry.target or entry.needs == ("image", "forward"))
+    plain = not (entry.table or entry.target or "biases" in entry.needs or entry.needs == ("image", "forward"))
     shared = name if not plain else "gradient" if entry.at == "input" else "grad-cam"
     return Explainer(_converted(shared, TARGETS.get(name)), method=name, providers="cpu")
 
 
 def tiles(name: str) -> list[Any]:
     """Return the overlays of one method, small; of a signed map the heatmap."""
+    if name in ELSEWHERE:
+        return [np.vstack([label("needs attention", SIDE), np.full((SIDE - TEXT, SIDE, 3), 240, np.uint8)])] * 2
     entry, explainer = METHODS[name], _explainer(name)
     options = dict(FEWER.get(name, {}))
     if name == "expected-gradients":

@@ -20,7 +20,7 @@ def sheet():
 def test_the_sheet_has_a_cell_for_every_method():
     down = -(-len(METHODS) // gallery.ACROSS)
     assert sheet().shape == (down * gallery.CELL[0], gallery.ACROSS * gallery.CELL[1], 3), AGAIN
-    assert gallery.OUT.stat().st_size < 400_000
+    assert gallery.OUT.stat().st_size < 12_000 * len(METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -31,5 +31,8 @@ def test_a_method_stands_under_its_name_and_is_no_empty_picture(name):
     for i in range(len(gallery.PICTURES)):
         at = TEXT + i * (gallery.SIDE + gallery.GAP)
         picture = cell[at : at + gallery.SIDE]
+        if name in gallery.ELSEWHERE:
+            assert abs(picture[:TEXT] - label("needs attention", gallery.SIDE)).mean() < 6, AGAIN
+            continue
         assert picture.std() > 5, f"{name}: blank"
         assert np.unique(picture.reshape(-1, 3) // 8, axis=0).shape[0] > 20, f"{name}: one colour"
