@@ -333,7 +333,7 @@ def refused():
 
 def test_the_refusal_names_the_methods_that_need_no_gradient():
     with pytest.raises(
-        UnsupportedOperators, match=r"Without a gradient these methods work: ablation-cam, recipro-cam, score"
+        UnsupportedOperators, match=r"Without a gradient these methods work: ablation-cam, recipro-cam, vit-recipro"
     ):
         convert(refused(), layers="features")
     with pytest.raises(UnsupportedOperators, match=r"ablation-cam"):
