@@ -20,6 +20,8 @@ GENERATED = {
     "benchmarks.md",
     "conformance.md",
     "conformance-pytorch.md",
+    "parity.md",
+    "sanity.md",
     "zoo.md",
 }  # written by benchmarks/, tools/conformance/, tools/zoo/
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
