@@ -1,5 +1,5 @@
-"""Maps that stand on a level, RISE and Recipro-CAM: zero means nothing in them, so what is drawn begins at the smallest
-value, whatever the score's sign. The raw map keeps its level."""
+"""Maps that stand on a level, RISE and both Recipro-CAMs: zero means nothing in them, so what is drawn begins at the
+smallest value, whatever the score's sign. The raw map keeps its level."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cam_onnx.methods import METHODS
 from models.builders import gap_linear, inputs
 
 pytest.importorskip("onnxruntime")
-LEVEL = {"rise": {"masks": 30}, "recipro-cam": {}}
+LEVEL: dict[str, dict[str, int]] = {"rise": {"masks": 30}, "recipro-cam": {}, "vit-recipro-cam": {}}
 
 
 def shifted(by):
