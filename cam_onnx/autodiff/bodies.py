@@ -7,7 +7,7 @@ the walk meets a call inside a body as it meets any other node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
@@ -34,11 +34,14 @@ class Bodies(Writer):
     ----------
     faults : dict
         Node to the reason why its body cannot be written out.
+    taken_branch : dict
+        An If whose condition is known to the name of the branch that it takes: it stands for that one's nodes.
     """
 
     def __init__(self, proto: onnx.ModelProto, opset: int, taken: set[str], infer: Infer) -> None:
         super().__init__(proto, opset, taken, infer)
         self.faults: dict[ir.Node, str] = {}
+        self.taken_branch: dict[ir.Node, str] = {}
         self._done: dict[ir.Node, Body | None] = {}
         self._subgraphs: dict[ir.Node, list[Body]] = {}
         self._tried: set[str] = set()
@@ -49,6 +52,14 @@ class Bodies(Writer):
         if node not in self._done:
             self._done[node] = self._function(node)
         return self._done[node]
+
+    def branch(self, node: ir.Node) -> Body:
+        """Return the body of the branch that an If always takes."""
+        if node not in self._done:
+            self._done[node] = self._branch(node)
+        body = self._done[node]
+        assert body is not None
+        return body
 
     def lowered(
         self,
@@ -152,8 +163,10 @@ class Bodies(Writer):
         self._depth += 1
         for node in graph:
             if key(node.domain, node.op_type, node.overload or "") in self.functions:
-                found |= self._told_by_a_call(node)
+                found |= self._told_by(self._function, node)
                 continue
+            if node in self.taken_branch:
+                found |= self._told_by(self._branch, node)
             if node.domain not in ("", "ai.onnx"):
                 continue
             found |= {name: type_ for name, type_ in ranks(node).items() if name not in self._tried}
@@ -177,17 +190,23 @@ class Bodies(Writer):
         self._depth -= 1
         return found
 
-    def _told_by_a_call(self, node: ir.Node) -> dict[str, onnx.TypeProto]:
-        """Return the types of what a function gives where inference leaves them open: there may be a Loop in it."""
+    def _told_by(self, write: Callable[[ir.Node], Body | None], node: ir.Node) -> dict[str, onnx.TypeProto]:
+        """Return the types of what a body gives where inference leaves them open: there may be a Loop in it."""
         open_ = [y for y in node.outputs if y.name and y.shape is None and y.name not in self._tried]
-        if not open_ or any(x is not None and x.shape is None for x in node.inputs):
+        if not open_ or any(x.shape is None for x in reads(node)):
             return {}
         self._tried.update(y.name for y in open_ if y.name)
         try:
-            self._function(node)  # ties its outputs; what is written out for good comes later, with these types
+            write(node)  # ties its outputs; what is written out for good comes later, with these types
         except spelling.NeedsOpset:  # it may not be on the way
             return {}
         return {y.name or "": type_of(y) for y in open_ if y.shape is not None}
+
+    def _branch(self, node: ir.Node) -> Body:
+        name = self.taken_branch[node]
+        body = self._subgraph(node, name, node.attributes[name].as_graph())
+        self._tie(node, body)
+        return body
 
     def _subgraph(self, node: ir.Node, name: str, graph: ir.Graph) -> Body:
         proto = ir.serde.serialize_graph(graph)
@@ -209,7 +228,7 @@ class Bodies(Writer):
                 continue
             if outer.dtype is None:
                 outer.type = inner.type
-            if outer.shape is None and not node.attributes.get("then_branch"):
+            if outer.shape is None and (node in self.taken_branch or "then_branch" not in node.attributes):
                 outer.shape = inner.shape
             if outer.dtype == inner.dtype and tells(outer.shape, inner.shape):
                 body.same[inner] = outer

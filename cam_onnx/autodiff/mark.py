@@ -76,7 +76,7 @@ class _Marker:
                 stack.pop()
                 continue
             rule = self.find(node)
-            if rule is not None and rule.flow is not None and self.bodies is not None:
+            if rule is not None and rule.flow is not None and self.bodies and node not in self.bodies.taken_branch:
                 self._through(node, bits, path, reached)
                 continue
             read = reads(node) if graphs(node) else [x for x in node.inputs if x is not None]
@@ -144,6 +144,8 @@ class _Marker:
             reached.append(node)
 
     def _written(self, node: ir.Node, rule: Rule | None) -> Body | None:
+        if self.bodies is not None and node in self.bodies.taken_branch:
+            return self.bodies.branch(node)
         if self.bodies is None or (rule is not None and rule.lowering is None):
             return None
         if rule is not None and rule.lowering is not None:
@@ -177,7 +179,7 @@ class _Marker:
             if not _holding(read):
                 continue
             rule = self.find(node)
-            if rule is not None and rule.flow is not None:
+            if rule is not None and rule.flow is not None and (not self.bodies or node not in self.bodies.taken_branch):
                 for region in self._regions(node):
                     inner = {s for sources in region.depends.values() for s in sources}
                     found.update(dict.fromkeys(s for s in inner if s not in region.body.inputs))

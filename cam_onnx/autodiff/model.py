@@ -81,7 +81,8 @@ class Model:
         for rounds in count():
             told = self.bodies.told(self.graph)
             if rounds < _ROUNDS:
-                told |= {name: kind for name, kind in sizes.told(self.graph).items() if hints.get(name) != kind}
+                found = sizes.told(self.graph, self.bodies.taken_branch)
+                told |= {name: kind for name, kind in found.items() if hints.get(name) != kind}
             if not told:
                 break
             hints |= told

@@ -8,8 +8,9 @@ carries it on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -23,27 +24,37 @@ _MADE = "unk__"  # how inference names what it does not know
 _SAME = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"}  # entries stay, in order
 
 
-def told(graph: ir.Graph) -> dict[str, onnx.TypeProto]:
-    """Return types that say more than the graph's own."""
-    known = _Known()
+def told(graph: ir.Graph, taken: dict[ir.Node, str]) -> dict[str, onnx.TypeProto]:
+    """Return types that say more than the graph's own; note in `taken` the branch of an If that is always taken."""
+    known = _Known(taken)
     found: dict[str, onnx.TypeProto] = {}
     for node in graph:
         if node.domain not in ("", "ai.onnx") or not node.outputs:
             continue
         known.follow(node)
-        y = node.outputs[0]
-        if node.op_type not in _SHAPES or y.dtype is None or (dims := _SHAPES[node.op_type](known, node)) is None:
-            continue
-        if known.learn(y, dims):
-            sizes = [None if isinstance(d, str) and d.startswith(_MADE) else d for d in known.dims(y)]
-            found[y.name or ""] = onnx.helper.make_tensor_type_proto(int(y.dtype), sizes)
+        for y, dims in _shapes(known, node):
+            if y.name and y.dtype is not None and known.learn(y, dims):
+                sizes = [None if isinstance(d, str) and d.startswith(_MADE) else d for d in known.dims(y)]
+                found[y.name] = onnx.helper.make_tensor_type_proto(int(y.dtype), sizes)
     return found
+
+
+def _shapes(known: _Known, node: ir.Node) -> Iterator[tuple[ir.Value, Sizes]]:
+    """Yield what the sizes tell of the outputs of a node."""
+    if node.op_type in _SHAPES:
+        if (dims := _SHAPES[node.op_type](known, node)) is not None:
+            yield node.outputs[0], dims
+        return
+    for y in node.outputs:
+        if y.shape is not None and len(y.shape) == 1 and (entries := known.entries(y)) is not None:
+            yield y, (len(entries),)
 
 
 class _Known:
     """What is known of sizes so far, on the way through a graph."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: dict[ir.Node, str]) -> None:
+        self._taken = taken
         self._entries: dict[ir.Value, Sizes] = {}  # of vectors of integers, and of truths about them
         self._shapes: dict[ir.Value, Sizes] = {}
         self._same: dict[str, Size] = {}  # what a symbol of inference's is
@@ -59,7 +70,9 @@ class _Known:
         if value is None or value in self._entries:
             return None if value is None else self._entries[value]
         constant = value.const_value
-        if constant is None or constant.size > _MOST or not _counts(constant.dtype):
+        if constant is None:
+            return (None,) * n if (n := _length(value)) is not None else None
+        if constant.size > _MOST or not _counts(constant.dtype):
             return None
         return tuple(int(entry) for entry in constant.numpy().reshape(-1))
 
@@ -75,20 +88,67 @@ class _Known:
 
     def follow(self, node: ir.Node) -> None:
         """Compute the entries of what a node gives, if they are sizes."""
-        y = node.outputs[0]
+        x, y = node.inputs[0] if node.inputs else None, node.outputs[0]
         if y.shape is not None and len(y.shape) > 1:
             return
-        if node.op_type == "Shape":
-            x = node.inputs[0]
+        if node.op_type in ("Shape", "Size"):
             if x is not None and (x.shape is not None or x in self._shapes):
-                start, end = (_integer(node, name, default) for name, default in (("start", 0), ("end", None)))
-                self._entries[y] = self.dims(x)[start:end]
+                dims = self.dims(x)
+                if node.op_type == "Shape":
+                    start, end = (_integer(node, name, default) for name, default in (("start", 0), ("end", None)))
+                    self._entries[y] = dims[start:end]
+                elif (numbers := _numbers_of(dims)) is not None:
+                    self._entries[y] = (math.prod(numbers),)
+            return
+        if node.op_type == "Split":
+            self._divide(node)
+            return
+        if node.op_type == "If":
+            if condition := _numbers_of(self.entries(x)):
+                self._take(node, "then_branch" if condition[0] else "else_branch")
             return
         given = [self.entries(x) for x in node.inputs]
         if given and None not in given:
             result = _vector(node, [each for each in given if each is not None])
             if result is not None and len(result) <= _MOST:
                 self._entries[y] = result
+
+    def _divide(self, node: ir.Node) -> None:
+        """Note the entries of the parts of a vector."""
+        whole, count = self.entries(node.inputs[0]), len(node.outputs)
+        if whole is None:
+            return
+        sizes = _numbers_of(self.entries(node.inputs[1])) if len(node.inputs) > 1 else None
+        if sizes is None:
+            each = -(-len(whole) // count)
+            sizes = [len(whole[i * each : (i + 1) * each]) for i in range(count)]
+        start = 0
+        for y, size in zip(node.outputs, sizes, strict=False):
+            self._entries[y] = whole[start : start + size]
+            start += size
+
+    def _take(self, node: ir.Node, name: str) -> None:
+        """Note the branch that an If always takes, and the entries of what that gives."""
+        self._taken[node] = name
+        branch = node.attributes[name].as_graph()
+        for inner in branch:
+            if inner.domain in ("", "ai.onnx") and inner.outputs:
+                self.follow(inner)
+        for given, y in zip(branch.outputs, node.outputs, strict=False):
+            if (entries := self.entries(given)) is None:
+                continue
+            self._entries[y] = entries
+            numbers = _numbers_of(entries)
+            if numbers is not None and y.dtype == ir.DataType.INT64 and y.shape is not None and len(y.shape) == 1:
+                y.const_value = ir.tensor(np.array(numbers, np.int64))
+
+
+def _length(value: ir.Value) -> int | None:
+    """Return the number of entries of a vector of integers, where the graph tells it."""
+    if value.dtype is None or not _counts(value.dtype) or value.shape is None or len(value.shape) > 1:
+        return None
+    n = value.shape[0] if len(value.shape) else 1
+    return n if isinstance(n, int) and n <= _MOST else None
 
 
 def _counts(dtype: ir.DataType) -> bool:
@@ -179,8 +239,10 @@ _EACH: dict[str, Callable[..., Size]] = {
 
 def _reshape(known: _Known, node: ir.Node) -> Sizes | None:
     x, asked = node.inputs[0], known.entries(node.inputs[1] if len(node.inputs) > 1 else None)
-    if x is None or asked is None or x.shape is None:
+    if x is None or asked is None:
         return None
+    if x.shape is None:
+        return _without(tuple(None if size == 0 else size for size in asked))
     given = known.dims(x)
     if not _integer(node, "allowzero", 0):
         asked = tuple(given[i] if size == 0 and i < len(given) else size for i, size in enumerate(asked))
