@@ -79,10 +79,11 @@ class Model:
         self.graph.meta["bodies"] = self.bodies
         hints: dict[str, onnx.TypeProto] = {}
         for rounds in count():
-            told = self.bodies.told(self.graph)
-            if rounds < _ROUNDS:
+            told = {}
+            if rounds < _ROUNDS:  # first, since it finds which branches are taken
                 found = sizes.told(self.graph, self.bodies.taken_branch)
-                told |= {name: kind for name, kind in found.items() if hints.get(name) != kind}
+                told = {name: kind for name, kind in found.items() if hints.get(name) != kind}
+            told = self.bodies.told(self.graph) | told
             if not told:
                 break
             hints |= told

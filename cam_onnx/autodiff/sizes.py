@@ -89,6 +89,10 @@ class _Known:
     def follow(self, node: ir.Node) -> None:
         """Compute the entries of what a node gives, if they are sizes."""
         x, y = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if node.op_type == "If":
+            if condition := _numbers_of(self.entries(x)):
+                self._take(node, "then_branch" if condition[0] else "else_branch")
+            return
         if y.shape is not None and len(y.shape) > 1:
             return
         if node.op_type in ("Shape", "Size"):
@@ -102,10 +106,6 @@ class _Known:
             return
         if node.op_type == "Split":
             self._divide(node)
-            return
-        if node.op_type == "If":
-            if condition := _numbers_of(self.entries(x)):
-                self._take(node, "then_branch" if condition[0] else "else_branch")
             return
         given = [self.entries(x) for x in node.inputs]
         if given and None not in given:

@@ -10,6 +10,7 @@ import onnx
 import onnx.parser
 import pytest
 
+from cam_onnx import autodiff
 from cam_onnx.autodiff.model import load
 from tests.running import run
 
@@ -60,6 +61,24 @@ FOUND = {
         m = Concat<axis=0>(b, c2, cm1) y = Reshape(r, m)""",
         ["N", 24, 2, None],
     ),
+    "in parts": (
+        "a, b, c, d = Split<axis=0, num_outputs=4>(s) k = Concat<axis=0>(a, cm1, d) y = Reshape(x, k)",
+        ["N", 24, "H"],
+    ),
+    "parts of given sizes": (
+        "a, b = Split<axis=0>(s, c1_3) k = Concat<axis=0>(a, c24, cm1) y = Reshape(x, k)",
+        ["N", 24, "H"],
+    ),
+    "by a branch that is always taken": (
+        """q = Size(row) p = Equal(q, c5) k = If (p) <then_branch = t () => (int64[3] u) { u = Identity(c0_24_m1) },
+        else_branch = e () => (int64[2] v) { v = Identity(c0_m1) }> y = Reshape(x, k)""",
+        ["N", 24, "H"],
+    ),
+    "in a branch that is always taken": (
+        """q = Size(row) p = Equal(q, c4) r = If (p) <then_branch = t () => (float[a] u) { u = Flatten(x) },
+        else_branch = e () => (float[a, b, c] v) { v = Reshape(x, c0_24_m1) }> y = Relu(r)""",
+        ["N", 24, None],
+    ),
     "two symbols multiply": ("y = Reshape(x, cm1_24)", [None, 24]),
     "it depends on values": (
         """m = ReduceMax<keepdims=0>(x) i = Cast<to=7>(m) z = Mul(i, c0) a = Add(z, c24)
@@ -94,6 +113,15 @@ def test_what_is_found_is_what_a_run_gives(row):
         [y] = run(model, {"x": x}, ["out"])
         meant = [{"N": batch, "H": width}.get(d, d) for d in expected]
         assert all(size is None or size == actual for size, actual in zip(meant, y.shape, strict=True))
+
+
+@pytest.mark.parametrize("row", [row for row in FOUND if "branch" in row])
+def test_an_if_that_always_takes_one_branch_is_differentiated_as_that_one(row):
+    added = autodiff.gradient(network(FOUND[row][0]), ["x"], ["out"])
+    assert [node.op_type for node in added.graph.node].count("If") == 1
+    x = np.random.default_rng(0).standard_normal((2, 6, 4, 3)).astype(np.float32)
+    [gradient] = run(added, {"x": x, "cotangent/out": np.ones((2, 24, 3), np.float32)}, ["grad/x"])
+    assert np.array_equal(gradient, -(x > 0).astype("f4") if "Relu" in FOUND[row][0] else -np.ones_like(x))
 
 
 def test_the_users_file_is_not_touched():

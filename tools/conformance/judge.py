@@ -64,7 +64,8 @@ def judge(case: Any) -> Verdict:
     if "is below 7" in refused:
         return Verdict("old")
     if refused:
-        return Verdict("refused", refused)
+        runs = any(True for _ in trials(model, feeds, expected))
+        return Verdict("refused" if runs else "forward", refused)
     if not differentiable:
         return Verdict("input")
     decided, said = Verdict("forward"), dict[str, str]()
