@@ -40,7 +40,7 @@ TARGETS = {"rise": "probability"}
 """What is explained, where a paper says other than the logit and it shows."""
 
 
-ELSEWHERE = ("attention-rollout", "grad-rollout")
+ELSEWHERE = ("attention-rollout", "grad-rollout", "legrad")
 """Methods that are not defined on the bundled network: of transformers."""
 
 

@@ -132,7 +132,7 @@ def _tokens_last(value: Array, need: str, contract: Contract, layers: Mapping[st
     """Return attention with the tokens of the layer's grid behind all others."""
     layer = contract.layers[0]
     tokens, count = layer.axes.tokens, math.prod(layers[layer.name].activations.shape[2:])
-    if not need.startswith("attention") or tokens is None or value.ndim < 3 or tokens.first + count > value.shape[-1]:
+    if need == "biases" or tokens is None or value.ndim < 3 or tokens.first + count > value.shape[-1]:
         return value
     grid = range(tokens.first, tokens.first + count)
     order = [*(i for i in range(value.shape[-1]) if i not in grid), *grid]

@@ -19,6 +19,7 @@ from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import ContractError, Disconnected, InputError, LayerNotFound, UnsupportedOperators, shown
 from cam_onnx.external import External
 from cam_onnx.graph.blocked import refuse_blocked
+from cam_onnx.graph.early import read_early
 from cam_onnx.graph.fusion import cut_fusions
 from cam_onnx.graph.locate import find_layers, picture_input
 from cam_onnx.graph.original import original, outline
@@ -174,9 +175,11 @@ def convert(
         found = base(prepared, kind, score)
         places = find_layers(prepared, _asked(method, layers, picture), found)
         seeded = extend(prepared, found, kind, target_input)
+        seeded, early = read_early(seeded) if "early_gradients" in method.lists else (seeded, [])
         bends = bent(rules) if rules and method is chosen else table
         how: dict[str, Any] = {
-            "chosen": seeded.chosen, "table": bends, "picture": picture_input(seeded.model), "lists": method.lists
+            "chosen": seeded.chosen, "table": bends, "picture": picture_input(seeded.model), "lists": method.lists,
+            "early": early,
         }  # fmt: skip
         try:
             gradients = method.needs_gradient or method.at != "input"

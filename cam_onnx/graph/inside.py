@@ -26,7 +26,7 @@ class Inside:
     Attributes
     ----------
     needs : tuple of str
-        What of them is given: "biases", "attention", "attention_gradients".
+        What of them is given: "biases", "attention", "attention_gradients", "early_gradients".
     values : list of onnx_ir.Value
         Whose cotangents are wanted, in the order of the graph.
     sources : list of onnx_ir.Value
@@ -40,8 +40,10 @@ class Inside:
     sources: list[ir.Value] = field(default_factory=list)
     way: Path = field(default_factory=Path)
 
-    def given(self, op: Emitter, found: dict[ir.Value, Val]) -> dict[str, list[Val]]:
-        """Return what is given, by need; `found`: cotangents."""
+    def given(
+        self, op: Emitter, found: dict[ir.Value, Val], early: dict[ir.Value, Val] | None = None
+    ) -> dict[str, list[Val]]:
+        """Return what is given, by need; `found`: cotangents, `early`: those of scores read early."""
         op.adopt(self.way.again, self.way.same)
         op.scope = "cam"
         lists: dict[str, list[Val]] = {need: [] for need in self.needs}
@@ -50,8 +52,9 @@ class Inside:
                 lists["biases"].append(biases.part(op, value, found[value]))
             if "attention" in lists:
                 lists["attention"].append(op.real(value))
-            if "attention_gradients" in lists:
-                lists["attention_gradients"].append(found[value] if value in found else _zero(op, value))
+            for need, those in (("attention_gradients", found), ("early_gradients", early or {})):
+                if need in lists:
+                    lists[need].append(those[value] if value in those else _zero(op, value))
         return lists
 
 

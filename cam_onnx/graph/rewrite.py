@@ -6,7 +6,8 @@ for methods that need no gradient has none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import onnx
@@ -43,6 +44,7 @@ def rewrite(
     gradients: bool = True,
     picture: ir.Value | None = None,
     lists: Sequence[str] = (),
+    early: Sequence[str] = (),
 ) -> tuple[onnx.ModelProto, Contract]:
     """Return the converted model, without its metadata entry, and its contract, without what is not of the graph.
 
@@ -60,6 +62,8 @@ def rewrite(
     picture : onnx_ir.Value, optional
     lists : sequence of str
         What the method reads of the inside of the network (`cam_onnx.graph.inside`).
+    early : sequence of str
+        The score as it would be read behind each layer of attention (`cam_onnx.graph.early`).
 
     Raises
     ------
@@ -92,15 +96,15 @@ def rewrite(
         if target_input == "optional":
             initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
         path = _path(model, seeded, layers, table, inside) if gradients else None
-        seeds = {} if path is None else {value: _seed(op, choice, value)}
+        seed = partial(_seed, op, choice)
     else:
         seeded = model.values[chosen.score]
         inside = find(model, picture, seeded, lists)
         roles |= {"target": chosen.target, "score": chosen.score, "class": chosen.cls}
         path = _path(model, seeded, layers, table, inside) if gradients else None
-        seeds = {} if path is None else {seeded: _ones(op, seeded)}
-    found = {} if path is None else backward(op, path, seeds, [*layers, *inside.values], table)
-    given = inside.given(op, found)
+        seed = partial(_ones, op)
+    found = {} if path is None else backward(op, path, {seeded: seed(seeded)}, [*layers, *inside.values], table)
+    given = inside.given(op, found, _early(model, op, inside, [model.values[name] for name in early], seed, table))
     if table.arriving is not None:
         found |= {layer: table.arriving(op, op.primal(layer), found[layer]) for layer in layers if layer in found}
     if score.name not in {o.name for o in model.graph.outputs} or scale_of(value) is not None:
@@ -138,6 +142,23 @@ def rewrite(
         lists=named,
     )
     return converted, contract
+
+
+def _early(
+    model: Model,
+    op: Emitter,
+    inside: Inside,
+    scores: Sequence[ir.Value],
+    seed: Callable[[ir.Value], Val],
+    table: Table,
+) -> dict[ir.Value, Val]:
+    """Return the cotangents of each layer of attention, of its own score."""
+    found: dict[ir.Value, Val] = {}
+    for value, score in zip(inside.values, scores, strict=False):
+        path = mark(model.graph, inside.sources, [score], model.opset, table)
+        refuse(path, model.name, f"in front of {score.name!r}")
+        found |= backward(op, path, {score: seed(score)}, [value], table)
+    return found
 
 
 def _ones(op: Emitter, score: ir.Value) -> Val:

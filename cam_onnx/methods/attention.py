@@ -14,7 +14,7 @@ import numpy as np
 from cam_onnx.errors import InputError
 from cam_onnx.methods.table import method
 
-__all__ = ["ROWS", "attention_rollout", "grad_rollout"]
+__all__ = ["ROWS", "attention_rollout", "grad_rollout", "legrad"]
 
 ROWS = ("auto", "class", "mean")
 
@@ -78,6 +78,35 @@ def grad_rollout(activations: Any, attention: Any, attention_gradients: Any, *, 
     for P, g in zip(*found, strict=True):
         total = (np.maximum(g * P, 0).mean(axis=1) + eye) @ total
     return _row(total, activations, row)
+
+
+@method("legrad", paper="Bousselham et al. 2024, arXiv:2404.03214, sec. 3", choices={"row": ROWS})
+def legrad(activations: Any, early_gradients: Any, *, row: str = "auto") -> Any:
+    """LeGrad: where more attention would raise the score as each layer alone would give it.
+
+    ``M = mean over l and heads of relu(dy_l/dP_l)``, a row of it; y_l is the score read behind layer l.
+
+    Parameters
+    ----------
+    activations : array (N, K, *S)
+        Of a list of tokens; its grid is the map's.
+    early_gradients : list of array (N, heads, T, T)
+    row : {"auto", "class", "mean"}
+        As for attention-rollout.
+
+    Returns
+    -------
+    array (N, *S)
+        Never negative.
+
+    Notes
+    -----
+    Source: Bousselham 2024, arXiv:2404.03214. Where the class token alone is read, the other rows have no derivative,
+    and the mean of rows is the class token's divided by their number. Trap: attention that falls to zero everywhere may
+    still have a derivative.
+    """
+    found = _checked(early_gradients, activations)
+    return _row(sum(np.maximum(g, 0).mean(axis=1) for g in found) / len(found), activations, row)
 
 
 def _checked(given: Any, activations: Any) -> list[Any]:

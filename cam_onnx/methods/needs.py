@@ -18,6 +18,8 @@ LISTS = {
     "attention": "attention probabilities of every layer that has them, first to last, (N, heads, T, T): the tokens of "
     "the grid last",
     "attention_gradients": "the score's derivatives with respect to these",
+    "early_gradients": "with respect to each of these the derivative of its own score, which the network would give if "
+    "it ended behind that layer",
 }
 """Needs that are lists of arrays, of the inside of the network."""
 
@@ -40,6 +42,7 @@ GRADIENTS = {
     "guided",
     "biases",
     "attention_gradients",
+    "early_gradients",
     "backward",
     "probe",
     "curvature",

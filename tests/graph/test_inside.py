@@ -117,6 +117,41 @@ def test_attention_is_found_and_its_gradient_is_that_of_differences(name):
         np.testing.assert_allclose(slope, ((4 * near - far) / 3)[:, 1], rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.parametrize("target", [1, "probability:1", "not:0:1"])
+def test_the_score_read_early_is_that_of_a_network_that_ends_there(target):
+    """Differences of a network whose head reads the first block's output, with respect to that block's attention."""
+    model = BUILDERS["vit_class"]()
+    x = inputs(model, 2, seed=4)
+    ended = onnx.ModelProto()
+    ended.CopyFrom(model)
+    [head] = [node for node in ended.graph.node if list(node.input[:1]) == ["x2"]]
+    head.input[0] = "x1"
+    early = Explainer(model, method="legrad").explain(inputs=x, target=target)
+    converted = convert(model, method="legrad", target=None if target == 1 else target)
+    found = run(open_engine(converted.to_bytes()), converted.contract, x, [1, 1]).lists["early_gradients"]
+    plain = Explainer(ended, method="grad-rollout")
+    expected = plain.explain(inputs=x, target=target)
+    other = convert(ended, method="grad-rollout", target=None if target == 1 else target)
+    twin = run(open_engine(other.to_bytes()), other.contract, x, [1, 1]).lists["attention_gradients"]
+    last = convert(model, method="grad-rollout", target=None if target == 1 else target)
+    whole_ = run(open_engine(last.to_bytes()), last.contract, x, [1, 1]).lists["attention_gradients"]
+    np.testing.assert_allclose(found[0], twin[0], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found[1], whole_[1], rtol=1e-3, atol=1e-6)
+    assert np.abs(found[0] - whole_[0]).max() > 1e-3, "of the whole network's score it would be another"
+    assert np.abs(early.saliency - expected.saliency).max() > 1e-3
+
+
+def test_blocks_that_do_not_follow_one_another_cannot_be_read_early():
+    """What the first block gives goes past the second one, to the head."""
+    model = BUILDERS["vit_class"]()
+    at = next(i for i, node in enumerate(model.graph.node) if list(node.input[:1]) == ["x2"])
+    model.graph.node[at].input[0] = "both"
+    model.graph.node.insert(at, onnx.helper.make_node("Add", ["x1", "x2"], ["both"], name="past"))
+    assert Explainer(model, method="grad-rollout").explain(inputs=inputs(model, 1)).saliency.any()
+    with pytest.raises(LayerNotFound, match="cannot be read behind every layer of attention.*grad-rollout needs no"):
+        convert(model, method="legrad")
+
+
 def test_tokens_behind_the_grid_are_turned_before_it():
     from cam_onnx.axes import Axes, Tokens
     from cam_onnx.contract import Layer
@@ -129,24 +164,52 @@ def test_tokens_behind_the_grid_are_turned_before_it():
     assert all(found[0, 0, i, j] == P[0, 0, order[i], order[j]] for i in range(7) for j in range(7))
 
 
-def with_operator():
+def test_operators_of_attention_are_read_early_as_well():
+    """Two of them, one behind the other, residual; the class is the mean's."""
+    model = with_operator(2)
+    x = inputs(model, 2, seed=4)
+    ended = onnx.ModelProto()
+    ended.CopyFrom(model)
+    [pool] = [node for node in ended.graph.node if node.op_type == "ReduceMean"]
+    pool.input[0] = "features0"
+    found, _ = evidence(model, x, method="legrad")
+    twin, _ = evidence(ended, x, method="grad-rollout")
+    last, _ = evidence(model, x, method="grad-rollout")
+    [early, own] = found.lists["early_gradients"]
+    np.testing.assert_allclose(early, twin.lists["attention_gradients"][0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(own, last.lists["attention_gradients"][1], rtol=1e-4, atol=1e-6)
+    assert np.abs(early - last.lists["attention_gradients"][0]).max() > 1e-4
+
+
+def with_operator(layers=1):
     """A transformer whose attention is one operator of opset 23, with heads in the last axis."""
+    weights = dict(
+        w_patch=he(8, 3, 4, 4), b_patch=bias(8), listed=ints(0, 8, -1), one=ints(1), w_head=he(5, 8), b_head=bias(5)
+    )
+    text, given = "", "x0"
+    for i in range(layers):
+        weights |= {f"w{each}{i}": he(8, 8) for each in "qkv"}
+        result = "features" if i == layers - 1 else f"features{i}"
+        q, k, v = ("q", "k", "v") if layers == 1 else (f"q{i}", f"k{i}", f"v{i}")
+        text += f"""
+        {q} = MatMul({given}, wq{i})
+        {k} = MatMul({given}, wk{i})
+        {v} = MatMul({given}, wv{i})
+        mixed{i} = Attention<q_num_heads=2, kv_num_heads=2>({q}, {k}, {v})
+        {result} = Add({given}, mixed{i})
+        """
+        given = result
     return network(
         "vit_operator (float[N,3,16,16] image) => (float[N,5] logits)",
         """
         patches = Conv<strides=[4,4]>(image, w_patch, b_patch)
         columns = Reshape(patches, listed)
         x0 = Transpose<perm=[0,2,1]>(columns)
-        q = MatMul(x0, wq)
-        k = MatMul(x0, wk)
-        v = MatMul(x0, wv)
-        mixed = Attention<q_num_heads=2, kv_num_heads=2>(q, k, v)
-        features = Add(x0, mixed)
+        """ + text + """
         pooled = ReduceMean<keepdims=0>(features, one)
         logits = Gemm<transB=1>(pooled, w_head, b_head)
         """,
-        dict(w_patch=he(8, 3, 4, 4), b_patch=bias(8), listed=ints(0, 8, -1), wq=he(8, 8), wk=he(8, 8), wv=he(8, 8),
-             one=ints(1), w_head=he(5, 8), b_head=bias(5)), opset=23, ir=10,
+        weights, opset=23, ir=10,
     )  # fmt: skip
 
 

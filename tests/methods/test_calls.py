@@ -55,6 +55,7 @@ class Setting:
             "guided": self.guided[None],
             "attention": self.attention,
             "attention_gradients": self.attention_gradients,
+            "early_gradients": self.attention_gradients,
             "biases": [self.A[None] * self.g[None], self.g[None, :, ..., :1].reshape(1, -1), self.x[None] * 0 + 0.3],
             "forward": self.network.scores,
             "backward": self.network.gradients,
@@ -344,6 +345,18 @@ def grad_rollout(s):
         return (i == j) + sum(max(P[i, j] * g[i, j], 0) for P, g in heads) / 2
 
     return rolled_out(s, share)
+
+
+@twin_of("legrad")
+def legrad(s):
+    """The class token's row: what more attention to a position would add, heads and layers one by one."""
+    layers, heads, tokens = len(s.attention_gradients), 2, s.attention.shape[-1]
+    added = [0.0] * tokens
+    for of_layer in s.attention_gradients:
+        for of_head in of_layer[0]:
+            for j in range(tokens):
+                added[j] += max(of_head[0, j], 0) / (layers * heads)
+    return np.reshape(added[2:], s.coarse)
 
 
 def rolled_out(s, share):
