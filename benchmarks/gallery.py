@@ -40,8 +40,11 @@ TARGETS = {"rise": "probability"}
 """What is explained, where a paper says other than the logit and it shows."""
 
 
-ELSEWHERE = ("attention-rollout", "grad-rollout", "legrad")
-"""Methods that are not defined on the bundled network: of transformers."""
+ELSEWHERE = {
+    "attention-rollout": "needs attention", "grad-rollout": "needs attention", "legrad": "needs attention",
+    "d-rise": "needs detections",
+}  # fmt: skip
+"""Methods that are not defined on the bundled network: of transformers, of detectors."""
 
 
 @cache
@@ -68,7 +71,7 @@ def _explainer(name: str) -> Explainer:
 def tiles(name: str) -> list[Any]:
     """Return the overlays of one method, small; of a signed map the heatmap."""
     if name in ELSEWHERE:
-        return [np.vstack([label("needs attention", SIDE), np.full((SIDE - TEXT, SIDE, 3), 240, np.uint8)])] * 2
+        return [np.vstack([label(ELSEWHERE[name], SIDE), np.full((SIDE - TEXT, SIDE, 3), 240, np.uint8)])] * 2
     entry, explainer = METHODS[name], _explainer(name)
     options = dict(FEWER.get(name, {}))
     if name == "expected-gradients":

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cam_onnx.graph.convert import Converted, convert
     from cam_onnx.kinds import (
         Box,
+        Detection,
         Difference,
         Expression,
         Finer,
@@ -54,6 +55,7 @@ __all__ = [
     "Contract",
     "ContractError",
     "Converted",
+    "Detection",
     "Difference",
     "Disconnected",
     "Explainer",
@@ -90,6 +92,7 @@ __all__ = [
 # Where each public name lives; what is not listed is an error class.
 _HOMES = {
     "Box": "cam_onnx.kinds",
+    "Detection": "cam_onnx.kinds",
     "Contract": "cam_onnx.contract",
     "Converted": "cam_onnx.graph.convert",
     "Difference": "cam_onnx.kinds",

@@ -18,6 +18,7 @@ from cam_onnx.errors import InputError, shown
 
 __all__ = [
     "Box",
+    "Detection",
     "Difference",
     "Expression",
     "Finer",
@@ -204,11 +205,24 @@ class Box(_OfClass):
     def __post_init__(self) -> None:
         edges = (self.x0, self.y0, self.x1, self.y1)
         if not all(isinstance(e, (int, float)) and abs(e) < float("inf") for e in edges):
-            raise InputError(f"target box {edges}: expected four finite numbers x0, y0, x1, y1")
+            raise InputError(f"target {self.word} {edges}: expected four finite numbers x0, y0, x1, y1")
         if self.x1 <= self.x0 or self.y1 <= self.y0:
-            raise InputError(f"target box {edges} is empty or reversed: expected x0 < x1 and y0 < y1, in pixels")
+            raise InputError(
+                f"target {self.word} {edges} is empty or reversed: expected x0 < x1 and y0 < y1, in pixels"
+            )
         if self.x1 <= 0 or self.y1 <= 0 or self.x0 < 0 or self.y0 < 0:
-            raise InputError(f"target box {edges} lies outside the picture, whose first pixel is 0, 0")
+            raise InputError(f"target {self.word} {edges} lies outside the picture, whose first pixel is 0, 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Detection(Box):
+    """How near a raw detection head comes to finding the class in a box (Petsiuk 2020, arXiv:2006.03204, eq. 4).
+
+    The largest ``IoU * objectness * cosine`` over all candidates, the cosine between a candidate's class scores and the
+    class; where the head has no objectness its largest class score stands for it. Parameters as for `Box`.
+    """
+
+    word = "detection"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cam_onnx.errors import InputError, shown
 from cam_onnx.kinds import (
     Box,
+    Detection,
     Difference,
     Expression,
     Finer,
@@ -40,6 +41,7 @@ WORDS = {
     "mask:FILE.npy[:CLASS]": "a class on a mask, of a segmentation",
     "pixel:Y,X[:CLASS]": "a class at a pixel",
     "box:X0,Y0,X1,Y1[:CLASS]": "a class in a box: segmentation, raw detection head",
+    "detection:X0,Y0,X1,Y1[:CLASS]": "how near a raw detection head comes to that finding",
     "position:T[:CLASS]": "a class at a position of a sequence",
     "value:EXPRESSION": "any scalar, such as boxes[0,4,:].max(); the word may be left out where there is a bracket",
 }
@@ -86,9 +88,9 @@ def from_word(text: str) -> Kind | None:
         if word == "pixel" and colon:
             y, x = map(int, argument.split(","))
             return Pixel(y, x, **of)
-        if word == "box" and colon:
+        if word in _BOXES and (colon or word == "detection"):
             x0, y0, x1, y1 = map(float, argument.split(","))
-            return Box(x0, y0, x1, y1, **of)
+            return _BOXES[word](x0, y0, x1, y1, **of)
         if word == "position" and colon:
             return Position(int(argument), **of)
     except ValueError as error:
@@ -106,6 +108,8 @@ def from_word(text: str) -> Kind | None:
         return Expression(text)
     return None
 
+
+_BOXES: dict[str, type[Box]] = {"box": Box, "detection": Detection}
 
 _OF_CLASS: dict[str, Any] = {
     "class": Logit,

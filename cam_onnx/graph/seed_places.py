@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -16,7 +18,7 @@ from cam_onnx.graph.seed_values import Values
 from cam_onnx.kinds import Kind
 from cam_onnx.render.upsample import upsample
 
-__all__ = ["box", "region"]
+__all__ = ["box", "detection", "region"]
 
 
 def region(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
@@ -76,24 +78,31 @@ def _picture_size(model: Model, kind: kinds.Box) -> tuple[float, float]:
     roles = follow(model.graph).get(pictures[0], ()) if pictures else ()
     sizes = [pictures[0].shape[roles.index(s)] for s in ("s0", "s1")] if roles else []  # type: ignore[index]
     if len(sizes) != 2 or not all(isinstance(s, int) for s in sizes):
-        raise InputError("target box: the picture's size is not fixed: export the model with a fixed one")
+        raise InputError(f"target {kind.word}: the picture's size is not fixed: export the model with a fixed one")
     height, width = (float(s) for s in sizes)  # type: ignore[arg-type]
     if kind.x1 > width or kind.y1 > height:
         raise InputError(
-            f"target box {(kind.x0, kind.y0, kind.x1, kind.y1)} lies outside the network's input of {width:g} x "
-            f"{height:g} pixels (width x height)"
+            f"target {kind.word} {(kind.x0, kind.y0, kind.x1, kind.y1)} lies outside the network's input of "
+            f"{width:g} x {height:g} pixels (width x height)"
         )
     return height, width
 
 
-def box(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
-    assert isinstance(kind, kinds.Box)
+@dataclass(frozen=True)
+class _Candidates:
+    """What a raw detection head gives: `overlaps` with the target's box (N, A), class scores (N, C, A), objectness."""
+
+    overlaps: Val
+    scores: Val
+    objectness: Val | None
+    classes: int
+
+
+def _candidates(op: Emitter, model: Model, source: ir.Value, kind: kinds.Box) -> _Candidates:
     x = op.primal(source)
-    if x.rank != 3:
-        return region(op, model, source, kind)
     sizes = x.dims[1:]
     if not all(isinstance(d, int) for d in sizes):
-        raise InputError(f"target box: the shape of {shown(source.name or '')!r} is not fixed")
+        raise InputError(f"target {kind.word}: the shape of {shown(source.name or '')!r} is not fixed")
     parts, candidates = (int(d) for d in sizes)  # type: ignore[arg-type]
     _picture_size(model, kind)
     rows: Val = x
@@ -102,7 +111,7 @@ def box(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
     skip = 5 if kind.objectness else 4
     if parts <= skip:
         raise InputError(
-            f"target box: {shown(source.name or '')!r} has {parts} numbers a candidate: 4 + classes expected"
+            f"target {kind.word}: {shown(source.name or '')!r} has {parts} numbers a candidate: 4 + classes expected"
         )
 
     def row(i: int) -> Val:
@@ -116,10 +125,37 @@ def box(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
     inter = overlap(centre_x, width, kind.x0, kind.x1) * overlap(centre_y, height, kind.y0, kind.y1)
     area = (kind.x1 - kind.x0) * (kind.y1 - kind.y0)
     union = width * height + float(area) - inter
-    best = op.ArgMax(inter / op.Max(union, 1e-9), axis=1, keepdims=0)
-    count = op.Squeeze(op.Slice(op.Shape(rows), [2], [3], [0]), [0])
-    hot = op.Unsqueeze(op.OneHot(best, count, pair(x, 1.0), axis=-1), [1])  # (N, 1, A)
-    scores = op.Slice(rows, [skip], [parts], [1])
-    if kind.objectness:
-        scores = scores * op.Slice(rows, [4], [5], [1])
-    return op.ReduceSum(scores * hot, [2], keepdims=0), parts - skip
+    return _Candidates(
+        overlaps=inter / op.Max(union, 1e-9),
+        scores=op.Slice(rows, [skip], [parts], [1]),
+        objectness=op.Slice(rows, [4], [5], [1]) if kind.objectness else None,
+        classes=parts - skip,
+    )
+
+
+def box(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
+    """The class scores of the candidate that overlaps a box most; of a segmentation, those inside it."""
+    assert isinstance(kind, kinds.Box)
+    if op.primal(source).rank != 3:
+        return region(op, model, source, kind)
+    found = _candidates(op, model, source, kind)
+    best = op.ArgMax(found.overlaps, axis=1, keepdims=0)
+    count = op.Squeeze(op.Slice(op.Shape(found.overlaps), [1], [2], [0]), [0])
+    hot = op.Unsqueeze(op.OneHot(best, count, pair(op.primal(source), 1.0), axis=-1), [1])  # (N, 1, A)
+    scores = found.scores if found.objectness is None else found.scores * found.objectness
+    return op.ReduceSum(scores * hot, [2], keepdims=0), found.classes
+
+
+def detection(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
+    """The largest IoU * objectness * cosine over all candidates, for every class."""
+    assert isinstance(kind, kinds.Detection)
+    if op.primal(source).rank != 3:
+        raise InputError(
+            f"target detection: {shown(source.name or '')!r} is no raw detection head, (N, 4 + classes, candidates) or "
+            "turned: export the model without what picks and sorts its detections"
+        )
+    found = _candidates(op, model, source, kind)
+    sure = op.ReduceMax(found.scores, [1], keepdims=1) if found.objectness is None else found.objectness
+    length = op.Sqrt(op.Max(op.ReduceSum(found.scores * found.scores, [1], keepdims=1), 1e-18))
+    alike = found.scores / length * sure * op.Unsqueeze(found.overlaps, [1])
+    return op.ReduceMax(alike, [2], keepdims=0), found.classes

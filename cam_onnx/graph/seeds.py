@@ -170,6 +170,7 @@ _VALUES: dict[type[Kind], Callable[[Emitter, Model, ir.Value, Kind], seed_values
     kinds.Mask: seed_places.region,
     kinds.Pixel: seed_places.region,
     kinds.Box: seed_places.box,
+    kinds.Detection: seed_places.detection,
     kinds.Position: seed_values.position,
     kinds.Expression: seed_expression.expression,
 }

@@ -14,7 +14,7 @@ from cam_onnx.methods.perturbation import Scores
 from cam_onnx.methods.table import at_least, method
 from cam_onnx.render.upsample import upsample
 
-__all__ = ["occlusion", "rise"]
+__all__ = ["d_rise", "occlusion", "rise"]
 
 
 @method(
@@ -119,6 +119,47 @@ def rise(image: Any, forward: Scores, *, masks: int = 2000, grid: int = 7, keep:
     drawn from its smallest value on. A score that is not near 0 for an empty picture adds the masks' uneven coverage to
     the map; more masks make it even.
     """
+    return _masked(image, forward, masks, grid, keep, seed)
+
+
+@method(
+    "d-rise",
+    anytime=True,
+    paper="Petsiuk et al. 2020, arXiv:2006.03204, eq. 4",
+    relu=False,
+    at="input",
+    cost="masks forward runs",
+    level=True,
+    target="detection",
+)
+def d_rise(image: Any, forward: Scores, *, masks: int = 5000, grid: int = 16, keep: float = 0.5, seed: int = 0) -> Any:
+    """D-RISE: RISE with the likeness of the detections to one as the score.
+
+    ``y = max_j IoU(box, box_j) objectness_j cos(class, classes_j)``; `M` is RISE's.
+
+    Parameters
+    ----------
+    image : array (1, C, *S)
+    forward : callable
+        Pictures to scores: the target is a detection.
+    masks, grid, keep, seed
+        As for rise.
+
+    Returns
+    -------
+    array (1, *S)
+        The map itself.
+
+    Notes
+    -----
+    Source: Petsiuk 2020, arXiv:2006.03204, sec. 3.2. Traps: those of rise; and a box that no candidate comes near has
+    the same map whatever is in it, which is that of the masks.
+    """
+    return _masked(image, forward, masks, grid, keep, seed)
+
+
+def _masked(image: Any, forward: Scores, masks: int, grid: int, keep: float, seed: int) -> Any:
+    """Return random masks averaged with the score of what they leave."""
     at_least(1, masks=masks, grid=grid)
     if not 0 < keep < 1:
         raise InputError(f"option keep is {keep!r}, expected between 0 and 1")

@@ -9,6 +9,7 @@ from cam_onnx import ContractError, Explainer, InputError, ScoreNotFound, conver
 from cam_onnx.expression import parse
 from cam_onnx.kinds import (
     Box,
+    Detection,
     Difference,
     Expression,
     Finer,
@@ -98,6 +99,17 @@ def best(v, box):
     return max(range(v.shape[1]), key=lambda i: iou(corners[i], box))
 
 
+def likeness(v, box, c, objectness=False):
+    """D-RISE's, candidate by candidate: where none is, the largest class score stands for objectness."""
+    found = []
+    for x, y, w, h, *rest in v.T:
+        scores = np.array(rest[1:] if objectness else rest)
+        sure = rest[0] if objectness else scores.max()
+        overlap = iou((x - w / 2, y - h / 2, x + w / 2, y + h / 2), box)
+        found.append(overlap * sure * scores[c] / np.linalg.norm(scores))
+    return max(found)
+
+
 def gap_linear():
     return BUILDERS["gap_linear"]()
 
@@ -124,6 +136,9 @@ KINDS = [
     (Pixel(3, 5, cls=2), segmentation, lambda v: v[2, 3, 5]),
     (Box(4, 2, 10, 8, cls=0), segmentation, lambda v: v[0, 1:4, 2:5].mean()),
     (Box(5, 6, 9, 10, cls=1), detector, lambda v: v[4 + 1, best(v, (5, 6, 9, 10))]),
+    (Detection(5, 6, 9, 10, cls=1), detector, lambda v: likeness(v, (5, 6, 9, 10), 1)),
+    (Detection(3, 2, 6, 11, objectness=True), detector,
+     lambda v: max(likeness(v, (3, 2, 6, 11), c, True) for c in range(2))),
     (Position(2, cls=1), recogniser, lambda v: v[2, 1]),
     (Position(7), recogniser, lambda v: v[7].max()),
     (Expression("boxes[0,4,:].max()"), detector, lambda v: v[4].max()),
@@ -252,6 +267,23 @@ def test_finer_and_shapley_have_scores_of_their_own():
     np.testing.assert_allclose(alone.saliency, Explainer(model).explain(inputs=x).saliency, rtol=1e-6, atol=1e-8)
 
 
+def test_d_rise_is_the_mean_of_masks_weighted_by_the_detections_that_they_leave():
+    from cam_onnx.methods.occlusion import _masks
+
+    model, box = detector(), (5, 6, 9, 10)
+    x = inputs(model, 1, seed=4)
+    options = {"masks": 40, "grid": 4, "seed": 3}
+    e = Explainer(model, method="d-rise", target=Detection(*box, cls=1)).explain(inputs=x, target=1, options=options)
+    assert e.contract.target["kind"] == "detection"
+    expected = np.zeros((16, 16))
+    for mask in _masks((16, 16), 40, 4, 0.5, 3):
+        [v] = values(model, {"image": x["image"] * mask.astype(np.float32)}, "boxes")
+        expected += likeness(v.astype(np.float64), box, 1) * mask / (40 * 0.5)
+    np.testing.assert_allclose(e.saliency[0], expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="expected detection:X0,Y0,X1,Y1.:CLASS."):
+        Explainer(model, method="d-rise")
+
+
 REFUSED = [
     (Difference(5), gap_linear, "class 5 is out of range: 0 to 4"),
     (Unit(5), gap_linear, "unit 5 is out of range: 0 to 4"),
@@ -260,6 +292,7 @@ REFUSED = [
     (Pixel(8, 0), segmentation, "pixel 8, 0 lies outside the output of [8, 8]"),
     (Mask(np.ones(3, bool)), segmentation, "mask has shape (3,)"),
     (Box(10, 2, 17, 8), segmentation, "box (10, 2, 17, 8) lies outside the network's input of 16 x 16"),
+    (Detection(1, 1, 5, 5), segmentation, "'classes' is no raw detection head"),
     (Position(8), recogniser, "position 8 is out of range: 0 to 7"),
     (Position(0), segmentation, "has rank 4"),
     (Mask(MASK), recogniser, "mask has shape (8, 8), the output is [8]"),
@@ -295,7 +328,8 @@ WORDS = {
     "residual-softmax:3": ResidualSoftmax(cls=3), "not:7": Difference(7), "not:7:2": Difference(7, cls=2),
     "raise": Value(), "lower": Value(lower=True),
     "unit:3": Unit(3), "no-unit:3": Unit(3, absent=True), "pixel:1,2:5": Pixel(1, 2, cls=5), "class:3": Logit(cls=3),
-    "box:1,2,3,4.5": Box(1, 2, 3, 4.5), "position:3:1": Position(3, cls=1), "value:a.b": Expression("a.b"),
+    "box:1,2,3,4.5": Box(1, 2, 3, 4.5), "detection:1,2,3,4:5": Detection(1, 2, 3, 4, cls=5),
+    "position:3:1": Position(3, cls=1), "value:a.b": Expression("a.b"),
     "boxes[0,4,:].max()": Expression("boxes[0,4,:].max()"),
 }  # fmt: skip
 
@@ -319,7 +353,7 @@ def test_arrays_come_from_files(tmp_path):
         from_word(f"mask:{tmp_path}/none.npy")
 
 
-@pytest.mark.parametrize("word", ["unit:x", "pixel:1", "box:1,2,3", "position:", "not:cat"])
+@pytest.mark.parametrize("word", ["unit:x", "pixel:1", "box:1,2,3", "detection", "position:", "not:cat"])
 def test_a_word_with_a_wrong_argument_says_its_form(word):
     with pytest.raises(InputError, match=f"expected {word.split(':')[0]}:|expected unit:I"):
         from_word(word)
