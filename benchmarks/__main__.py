@@ -8,7 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import beside_torch, conversion, forms, networks, processes, report  # noqa: F401  (they fill the registry)
+from benchmarks import (  # noqa: F401  (they fill the registry)
+    beside_torch,
+    conversion,
+    forms,
+    many_runs,
+    networks,
+    processes,
+    report,
+)
 from benchmarks.harness import BENCHMARKS, measure
 from cam_onnx import files
 from cam_onnx.errors import did_you_mean

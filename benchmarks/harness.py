@@ -22,11 +22,15 @@ SHORTEST = 0.02  # seconds a sample should last: below, the clock and the schedu
 
 @dataclass(frozen=True)
 class Pair:
-    """What is measured: our callable beside the baseline's. `per` divides what has no baseline."""
+    """What is measured: our callable beside the baseline's. `per` divides what has no baseline.
+
+    `share`: the part of the baseline's work that is done, where all of it would take too long.
+    """
 
     ours: Callable[[], object]
     baseline: Callable[[], object] | None = None
     per: float = 1.0
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,11 @@ def measure(entry: Benchmark, rounds: int | None = None, clock: Callable[[], flo
         side()
     shortest = min(seconds(side, 1) for side in sides)
     times = max(1, min(1000, math.ceil(SHORTEST / max(shortest, 1e-9))))
-    samples = [[seconds(side, times) for side in sides] for _ in range(rounds or entry.rounds)]
+    of_all = [1.0, pair.share][: len(sides)]
+    samples = [
+        [seconds(side, times) / part for side, part in zip(sides, of_all, strict=True)]
+        for _ in range(rounds or entry.rounds)
+    ]
 
     if entry.kind == "ratio":
         figures = [ours / baseline for ours, baseline in samples]
