@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.kernels import KERNELS
 from tests.running import run
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -54,7 +55,7 @@ def _evaluate(model: onnx.ModelProto, feeds: dict[str, Array], dtype: str) -> di
 
     given = {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in feeds.items()}
     names = [o.name for o in model.graph.output]
-    found = ReferenceEvaluator(model).run(None, given) if dtype == "float64" else run(model, given)
+    found = ReferenceEvaluator(model, new_ops=KERNELS).run(None, given) if dtype == "float64" else run(model, given)
     return {name.removesuffix("/before"): value for name, value in zip(names, found, strict=True)}
 
 
@@ -152,7 +153,7 @@ class _Work:
         graph = helper.make_graph(made, "derounded", inputs, [onnx.ValueInfoProto(name=name) for name in outputs])
         for name in {x for n in made for x in n.input} & set(weights):
             graph.initializer.append(numpy_helper.from_array(np.asarray(weights[name]), name))
-        imports = [o for o in self.model.opset_import if o.domain == ""]
+        imports = [o for o in self.model.opset_import if o.domain in ("", "com.microsoft")]
         result = helper.make_model(graph, opset_imports=imports, ir_version=self.model.ir_version)
         for output in result.graph.output:
             output.type.tensor_type.elem_type = FLOAT[self.dtype]
@@ -278,6 +279,12 @@ def _plus_bias(weight: tuple[int, int, int], bias: int) -> Callable[..., list[on
     return made
 
 
+def _attention(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Constant) -> list[onnx.NodeProto]:
+    made = _copy(node, "ProjectedAttention", [node.input[0], real(node, 1, 4, 7, -1), node.input[2]], y)
+    made.domain = "com.microsoft"  # of tests.kernels
+    return [made]
+
+
 def _concat(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Constant) -> list[onnx.NodeProto]:
     parts = [real(node, i, i + 1, i + 2) for i in range(2, len(node.input), 3)]
     return [_copy(node, "Concat", parts, y)]
@@ -315,6 +322,7 @@ _FORMULAS: dict[str, Callable[..., list[onnx.NodeProto]]] = {
     "QLinearMatMul": _like("MatMul", LEFT, RIGHT, axis=-1),
     "MatMulInteger": _integers("MatMul", -1),
     "QGemm": _gemm,
+    "QAttention": _attention,
     "DynamicQuantizeMatMul": _plus_bias((1, 2, 3), 4),
     "MatMulIntegerToFloat": _plus_bias((1, 3, 5), 6),
     "MatMulNBits": _blocks,

@@ -174,6 +174,10 @@ BOXES = exactly([[2.1, 1.3, 9.4, 8.2], [-1.4, -0.6, 3.3, 13.9], [5.2, 4.9, 6.1, 
 SCALED: dict[str, Any] = {**LINEAR, "reference": "its scale is float32"}
 FILTERS = np.random.default_rng(11).standard_normal((3, 2, 2, 2)) * 0.5
 OURS = "an operator of ONNX Runtime"
+GPU = "a kernel on GPUs only"  # the forward is then tests.kernels
+PACKED = dict(
+    t=np.array([[0, 1, 2], [3, 4, 5]], np.int32), o=np.array([0, 2, 6], np.int32)
+)  # samples of 2 and 4 tokens
 
 # fmt: off
 CASES = [
@@ -735,12 +739,19 @@ CASES = [
         for name, params in (("Relu", ""), ("LeakyRelu", ", activation_params=[0.2]"), ("Tanh", ""), ("Sigmoid", ""),
                              ("HardSigmoid", ", activation_params=[0.1, 0.4]"), ("Clip", ", activation_params=[-0.9, 1.1]"))
     ),
+    row("y = com.microsoft.FusedConv<activation=\"HardSwish\", activation_params=[0.3, 0.4], pads=[1,0,0,1]>(x, w, b)", reference=OURS,
+        why="its parameters are not read", x=normal(1, 2, 3, 3, scale=3), w=FILTERS, b=exactly([0.2, -0.3, 0.7])),
+    row("y = com.microsoft.FusedConv<activation=\"HardSwish\">(x, w, b, z)", reference=OURS, why="a residual branch", x=normal(1, 2, 3, 3),
+        w=FILTERS, b=exactly([0.2, -0.3, 0.7]), z=normal(1, 3, 2, 2, scale=3)),
     row("y = com.microsoft.FusedConv(x, w)", reference=OURS, why="no activation", x=IMAGE, w=np.linspace(-1, 1, 216).reshape(6, 4, 3, 3)),
     row("y = com.microsoft.FusedConv<activation=\"Relu\", group=2>(x, w, b, z)", reference=OURS, why="a residual branch", x=normal(1, 4, 3, 3),
         w=np.concatenate([FILTERS, FILTERS[:1]]), b=exactly([0.2, -0.3, 0.7, 0.1]), z=normal(1, 4, 2, 2)),
     *(
         row(f"y = com.microsoft.FusedGemm<activation=\"{name}\"{more}>(a, b, c)", reference=OURS, a=normal(3, 8), b=normal(8, 5), c=normal(5))
-        for name, more in (("Relu", ""), ("LeakyRelu", ", activation_alpha=0.3, alpha=0.5"), ("Tanh", ""), ("Sigmoid", ", beta=2.0"))
+        for name, more in (("Relu", ""), ("LeakyRelu", ", activation_alpha=0.3, alpha=0.5"), ("Tanh", ""), ("Sigmoid", ", beta=2.0"),
+                           ("HardSigmoid", ", activation_alpha=0.1, activation_beta=0.4"), ("Elu", ", activation_alpha=0.7"),
+                           ("Celu", ", activation_alpha=0.7"), ("Softplus", ", alpha=0.5, beta=2.0"), ("Softsign", ""),
+                           ("Selu", ", activation_alpha=1.6, activation_gamma=1.1"), ("ThresholdedRelu", ", activation_alpha=0.3"))
     ),
     *(
         row(f"y = com.microsoft.FusedMatMul<alpha=0.5{turns}>(a, b)", reference=OURS, a=normal(*a), b=normal(*b), against=("a", "b"))
@@ -770,5 +781,42 @@ CASES = [
     row("y = com.microsoft.MultiHeadAttention<num_heads=2>(q, k, v)", reference=OURS, q=normal(2, 3, 8), k=normal(2, 5, 8), v=normal(2, 5, 8)),
     row("y = com.microsoft.MultiHeadAttention<num_heads=2, scale=0.5>(q, k, v, b)", reference=OURS, q=normal(2, 3, 8), k=normal(2, 5, 8), v=normal(2, 5, 8),
         b=np.linspace(-1, 1, 24)),
+    row("y = com.microsoft.BiasSoftmax<axis=2, is_inner_broadcast=1>(x, b)", runtime=GPU, x=normal(2, 3, 4), b=normal(2, 1, 4)),
+    row("y = com.microsoft.BiasSoftmax<axis=1, is_inner_broadcast=0>(x, b)", runtime=GPU, why="several axes", x=normal(2, 3, 4), b=normal(1, 3, 4)),
+    row("y = com.microsoft.BiasAdd(x, b, s)", runtime=GPU, x=normal(2, 3, 4), b=normal(4), s=normal(2, 3, 4), **LINEAR),
+    row("y = com.microsoft.BiasSplitGelu(x, b)", runtime=GPU, x=normal(2, 3, 8), b=normal(8)),
+    *(
+        row(f"y = com.microsoft.GroupNorm<groups=2, activation={silu}{more}>(x, s, b)", runtime=GPU, why=why, x=normal(*shape),
+            s=np.linspace(0.5, 2, 6), b=np.linspace(-1, 1, 6))
+        for silu, more, shape, why in ((0, ", epsilon=1e-3", (2, 3, 4, 6), ""), (1, "", (2, 3, 4, 6), "SiLU behind"),
+                                       (1, ", channels_last=0", (2, 6, 3, 4), "channels first"))
+    ),
+    *(
+        row(f"y = com.microsoft.SkipGroupNorm<groups=3, activation=1{more}>(x, s, b, k{bias})", runtime=GPU, why=why, x=normal(*shape),
+            k=normal(*skip), s=np.linspace(0.5, 2, 6), b=np.linspace(-1, 1, 6), **({"c": np.linspace(1, -1, 6)} if bias else {}))
+        for more, shape, skip, bias, why in (("", (2, 3, 4, 6), (2, 3, 4, 6), "", ""), ("", (2, 3, 4, 6), (2, 1, 1, 6), ", c", "one for all of space"),
+                                             ("", (2, 3, 4, 6), (2, 6), ", c", "without axes of space"),
+                                             (", channels_last=0", (2, 6, 3, 4), (2, 6), ", c", "channels first"))
+    ),
+    row("h, t = com.microsoft.SkipGroupNorm<groups=3, activation=0>(x, s, b, k) y = Mul(h, t)", runtime=GPU, composed="com.microsoft.SkipGroupNorm",
+        why="the sum is read too", x=normal(2, 3, 4, 6), k=normal(2, 3, 4, 6), s=np.linspace(0.5, 2, 6), b=np.linspace(-1, 1, 6), against=("x", "k")),
+    row("h, y = com.microsoft.SkipGroupNorm<groups=3, activation=0>(x, s, b, k)", runtime=GPU, composed="com.microsoft.SkipGroupNorm",
+        why="the sum alone", x=normal(2, 3, 4, 6), k=normal(2, 6), s=np.linspace(0.5, 2, 6), b=np.linspace(-1, 1, 6), against=("x", "k")),
+    row("y = com.microsoft.NhwcConv<pads=[1,0,1,1], strides=[2,1]>(x, w, b)", runtime=GPU, x=normal(2, 5, 4, 3), b=normal(4),
+        w=np.linspace(-1, 1, 72).reshape(4, 3, 2, 3), **LINEAR),
+    row("y = com.microsoft.NhwcConv<group=2, dilations=[1,2]>(x, w)", runtime=GPU, why="grouped", x=normal(2, 5, 6, 4),
+        w=np.linspace(-1, 1, 48).reshape(4, 3, 2, 2), **LINEAR),
+    row("y = com.microsoft.NhwcConv<group=4, pads=[1,1,1,1]>(x, w)", runtime=GPU, why="depthwise", x=normal(2, 5, 6, 4),
+        w=np.linspace(-1, 1, 36).reshape(4, 3, 3, 1), **LINEAR),
+    row("y = com.microsoft.PackedAttention<num_heads=2>(x, w, b, t, o)", runtime=GPU, x=normal(6, 8, scale=0.3),
+        w=np.random.default_rng(3).standard_normal((8, 24)), b=np.linspace(-1, 1, 24), **PACKED),
+    row("y = com.microsoft.PackedMultiHeadAttention<num_heads=2>(q, k, v, b, t, o)", runtime=GPU, q=normal(6, 8), k=normal(6, 8), v=normal(6, 4),
+        b=np.linspace(-1, 1, 20), **PACKED),
+    row("y = com.microsoft.PackedMultiHeadAttention<num_heads=2, scale=0.4>(q, , , , t, o)", runtime=GPU, why="packed inputs", q=normal(6, 2, 3, 4), **PACKED),
+    row("q = QuantizeLinear(x, xs, xz) y = com.microsoft.QAttention<num_heads=2>(q, w, b, xs, ws, , xz, wz)", derounded="com.microsoft.QAttention",
+        x=normal(2, 3, 8), xs=scale(0.02), xz=zero(120), w=integers("int8", 8, 24), ws=scale(0.01), wz=zero(0, "int8"), b=np.linspace(-1, 1, 24)),
+    row("q = QuantizeLinear(x, xs, xz) y = com.microsoft.QAttention<num_heads=4, scale=0.3>(q, w, b, xs, ws, , xz, wz)", derounded="com.microsoft.QAttention",
+        why="a scale per column", x=normal(2, 3, 8), xs=scale(0.02), xz=zero(120), w=integers("int8", 8, 24),
+        ws=np.linspace(0.005, 0.02, 24, dtype=np.float32), wz=np.zeros(24, np.int8), b=np.linspace(-1, 1, 24)),
 ]
 # fmt: on

@@ -17,6 +17,7 @@ from cam_onnx import autodiff
 from cam_onnx.autodiff.table import RULES, Table, Vjp
 from tests.autodiff.cases import Case, given
 from tests.derounded import derounded
+from tests.kernels import KERNELS
 
 _NAMES = {"float64": "double", "float32": "float", "int64": "int64", "int32": "int32", "bool": "bool"}
 
@@ -95,7 +96,7 @@ class Trial:
 
     def run(self, model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         if self.dtype == "float64" and not self.case.double:
-            return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
+            return [np.asarray(value) for value in ReferenceEvaluator(model, new_ops=KERNELS).run(None, feeds)]
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
@@ -116,7 +117,7 @@ class Trial:
         if not self.case.derounded:
             return self.forward(**{name: np.asarray(self.feeds[name] + step)})
         feeds = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in self.feeds.items()}
-        found: Any = ReferenceEvaluator(self.smooth).run(None, {**feeds, name: feeds[name] + step})
+        found: Any = ReferenceEvaluator(self.smooth, new_ops=KERNELS).run(None, {**feeds, name: feeds[name] + step})
         return np.asarray(found[0])
 
     def vjp(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:

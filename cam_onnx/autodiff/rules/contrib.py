@@ -6,15 +6,12 @@ wherever the rest of the file does. Attributes have no schema in onnx: their def
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from cam_onnx.autodiff.broadcasting import sum_to
 from cam_onnx.autodiff.emit import Emitter
-from cam_onnx.autodiff.rules.convolution import conv_x
-from cam_onnx.autodiff.rules.elementwise import gate, gelu, leaky_relu, one_minus
-from cam_onnx.autodiff.rules.linear import gemm_left, gemm_right
+from cam_onnx.autodiff.rules.elementwise import gelu, one_minus
 from cam_onnx.autodiff.rules.normalization import through_statistics
 from cam_onnx.autodiff.table import broadcast, defvjp, missing
 from cam_onnx.autodiff.val import Refused, Val
@@ -23,106 +20,11 @@ __all__: list[str] = []
 
 Maybe = Val | None
 microsoft = partial(defvjp, domain="com.microsoft")
-kernel = missing("with respect to the kernel")
-
-# With an activation behind --------------------------------------------------------------------------------------------
 
 
-def behind(op: Emitter, g: Val, y: Val, activation: str, *given: float) -> Val:
-    """Return the cotangent of what the fused activation read; told from `y`, as nothing else is there."""
-    match activation:
-        case "":
-            return g
-        case "Relu":
-            return gate(op, g, y, low=0.0)
-        case "LeakyRelu" if (given or (0.01,))[0] >= 0:
-            return leaky_relu(op, g, y, y, *given[:1] or (0.01,))
-        case "Tanh":
-            return g * one_minus(op, y * y)
-        case "Sigmoid":
-            return g * (y * one_minus(op, y))
-        case "HardSigmoid":
-            return gate(op, g, y, 0.0, 1.0) * (given or (0.2,))[0]
-        case "Clip":
-            return gate(op, g, y, *given[:2])
-    raise Refused(f"a fused {activation}; save the file at basic level")
+def added(op: Emitter, x: Val, bias: Maybe) -> Val:
+    return x if bias is None else x + bias
 
-
-def fused_conv_x(
-    op: Emitter,
-    g: Val,
-    y: Val,
-    x: Val,
-    w: Val,
-    b: Maybe,
-    z: Maybe,
-    *,
-    activation: str = "",
-    activation_params: Sequence[float] = (),
-    auto_pad: str = "NOTSET",
-    group: int = 1,
-    dilations: Any = None,
-    kernel_shape: Any = None,
-    pads: Any = None,
-    strides: Any = None,
-) -> Val:
-    inner = behind(op, g, y, activation, *activation_params)
-    return conv_x(op, inner, y, x, w, None, auto_pad, dilations, group, kernel_shape, pads, strides)
-
-
-def fused_conv_z(
-    op: Emitter,
-    g: Val,
-    y: Val,
-    x: Val,
-    w: Val,
-    b: Maybe,
-    z: Val,
-    *,
-    activation: str = "",
-    activation_params: Sequence[float] = (),
-    **_: object,
-) -> Val:
-    """What is added before the activation: a residual branch."""
-    return behind(op, g, y, activation, *activation_params)
-
-
-def fused_conv_b(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val, z: Maybe, **attributes: Any) -> Val:
-    inner = fused_conv_z(op, g, y, x, w, b, y, **attributes)
-    return op.ReduceSum(inner, [axis for axis in range(x.rank) if axis != 1], keepdims=0)
-
-
-microsoft("FusedConv", fused_conv_x, kernel, fused_conv_b, fused_conv_z)
-
-
-def fused_gemm(which: int) -> Any:
-    def vjp(
-        op: Emitter,
-        g: Val,
-        y: Val,
-        a: Val,
-        b: Val,
-        c: Maybe,
-        *,
-        activation: str = "",
-        activation_alpha: float | None = None,
-        activation_beta: float | None = None,
-        activation_gamma: float | None = None,
-        alpha: float = 1.0,
-        beta: float = 1.0,
-        transA: int = 0,
-        transB: int = 0,
-    ) -> Val:
-        given = [v for v in (activation_alpha, activation_beta) if v is not None]
-        inner = behind(op, g, y, activation, *given)
-        if which == 2:
-            return inner if beta == 1.0 else inner * beta
-        return (gemm_left, gemm_right)[which](op, inner, y, a, b, c, alpha, transA, transB)
-
-    return vjp
-
-
-microsoft("FusedGemm", fused_gemm(0), fused_gemm(1), broadcast(fused_gemm(2)))
 
 # Matrix products ------------------------------------------------------------------------------------------------------
 
@@ -169,10 +71,6 @@ microsoft("FusedMatMul", fused_matmul(0), fused_matmul(1))
 microsoft("TransposeMatMul", fused_matmul(0), fused_matmul(1))
 
 # Gelu and its approximations ------------------------------------------------------------------------------------------
-
-
-def added(op: Emitter, x: Val, bias: Maybe) -> Val:
-    return x if bias is None else x + bias
 
 
 def bias_gelu(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
