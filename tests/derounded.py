@@ -76,7 +76,7 @@ class _Work:
         for node in self.model.graph.node:
             if node.op_type == "Constant":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        wanted = {}
+        wanted, sizes = {}, {n.output[0]: _attribute(n, "block_size", 0) for n in self.model.graph.node}
         for node in self.model.graph.node:
             if node.op_type in GIVEN and GIVEN[node.op_type][0] < len(node.input):
                 scale, zero = ([*node.input, ""][i] for i in GIVEN[node.op_type])
@@ -85,6 +85,9 @@ class _Work:
                 wanted[node.output[0]] = (node.output[1], node.output[2], 1, node.op_type)
         for name, (scale, zero, axis, op_type) in wanted.items():
             q, s, z = self._seen(name), self._seen(scale), self._seen(zero) if zero else np.zeros((), np.float64)
+            if s.ndim > 1:  # in blocks: one of each for every entry
+                size = sizes[name]
+                s, z = (np.repeat(v, size, axis)[tuple(map(slice, q.shape))] if v.ndim else v for v in (s, z))
             self.reals[name], self.scales[name] = _real(q, s, z, axis), scale
             self.ranges[name] = (None, None)
             if op_type in {"QuantizeLinear", *CLIP} and name not in self.free:
@@ -103,9 +106,20 @@ class _Work:
             shown = onnx.ModelProto()
             shown.CopyFrom(self.model)
             del shown.graph.output[:]
-            shown.graph.output.extend(onnx.ValueInfoProto(name=y) for y in inner)
-            self._found = dict(zip(inner, run(shown, self.feeds, optimised=False), strict=True))
+            small = {n.output[0]: self._small(n) for n in self.model.graph.node if n.output[0] in inner}
+            for y in inner:  # what NumPy has no type of its own for comes as floats
+                shown.graph.output.append(onnx.ValueInfoProto(name=f"{y}/float" if small.get(y) else y))
+                if small.get(y):
+                    shown.graph.node.append(helper.make_node("Cast", [y], [f"{y}/float"], to=TensorProto.FLOAT))
+            values = run(shown, self.feeds, optimised=False)
+            self._found = {k: v.astype(small[k]) if small.get(k) else v for k, v in zip(inner, values, strict=True)}
         return self._found[name]
+
+    def _small(self, node: onnx.NodeProto) -> np.dtype[Any] | None:
+        """Return the type of what the node gives if it is below a byte or a float: told by its zero point."""
+        at = GIVEN.get(node.op_type, (0, -1))[1]
+        zero = self.constants.get(node.input[at]) if 0 <= at < len(node.input) else None
+        return zero.dtype if zero is not None and zero.dtype.isbuiltin != 1 else None
 
     def built(self, frozen: bool) -> onnx.ModelProto:
         """Return the network; `frozen`: every quantised value is the constant that it is, and outputs are what comes
@@ -174,7 +188,8 @@ def _real(q: Array, scale: Array, zero: Array, axis: int) -> Array:
     q = q.astype(np.float64)
     shape = [-1 if a == axis % max(q.ndim, 1) else 1 for a in range(q.ndim)]
     s, z = (
-        v.astype(np.float64).reshape(()) if v.size == 1 else v.astype(np.float64).reshape(shape) for v in (scale, zero)
+        v.astype(np.float64) if v.ndim > 1 else v.astype(np.float64).reshape(shape if v.size > 1 else ())
+        for v in (scale, zero)
     )
     return (q - z) * s
 

@@ -130,8 +130,14 @@ def dequantised(
     return real
 
 
-def laid_along(op: Emitter, v: Val, x: Val, axis: int) -> Val:
-    """Give a scale or zero point the axes of `x`, its own entries along `axis`."""
+def laid_along(op: Emitter, v: Val, x: Val, axis: int, block_size: int = 0) -> Val:
+    """Give a scale or zero point the axes of `x`: its own entries along `axis`, or one for each block of `x` there."""
+    if block_size:
+        axis %= x.rank
+        sizes, end = [op.shape(v, a, a + 1) for a in range(x.rank)], op.shape(x, axis, axis + 1)
+        repeated = op.Expand(op.Unsqueeze(v, [axis + 1]), [block_size] + [1] * (x.rank - axis - 1))
+        whole = op.Reshape(repeated, op.Concat(*sizes[:axis], [-1], *sizes[axis + 1 :], axis=0))
+        return op.Slice(whole, [0], end, [axis])  # the last block may be cut short
     if v.value.shape is not None and not len(v.value.shape):
         return v
     if v.known is not None and v.known.size == 1:

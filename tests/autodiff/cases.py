@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 Domain = Callable[[np.random.Generator], np.ndarray]
@@ -654,6 +655,23 @@ CASES = [
         derounded="com.microsoft.DequantizeLinear", x=normal(4, 9), s=scale(3e-5), z=zero(0, "int16")),
     row("q = QuantizeLinear(x, s, z) w = DequantizeLinear(q, s2, z) y = Mul(w, w)", derounded="DequantizeLinear", why="another scale",
         x=normal(4, 9), s=scale(0.01), s2=scale(0.03), z=zero(128)),
+    *(
+        row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", derounded="QuantizeLinear", why=why, opset=opset, x=normal(4, 9),
+            s=scale(step), z=np.array(z, kind))
+        for why, opset, step, z, kind in (
+            ("int4", 21, 0.2, 1, ml_dtypes.int4), ("uint4", 21, 0.2, 8, ml_dtypes.uint4), ("int2", 25, 0.9, 0, ml_dtypes.int2),
+            ("float8", 19, 3e-3, 0, ml_dtypes.float8_e4m3fn), ("float8 of more range", 21, 3e-5, 0, ml_dtypes.float8_e5m2),
+        )
+    ),
+    row("q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) v = DequantizeLinear<axis=0>(w, t) y = Conv(d, v)", derounded="QuantizeLinear",
+        why="a weight of int4", opset=21, x=normal(1, 2, 5, 5), s=scale(0.01), z=zero(120), t=scale(0.1, 0.2, 0.15),
+        w=integers("int8", 3, 2, 3, 3, low=-8, high=8).astype(ml_dtypes.int4)),
+    *(
+        row(f"q = QuantizeLinear{blocks}(x, s, z) y = DequantizeLinear{blocks}(q, s, z)", derounded="QuantizeLinear", why="in blocks", opset=21,
+            x=normal(*shape), s=np.random.default_rng(1).uniform(0.005, 0.02, of).astype(np.float32), z=integers("uint8", *of, low=90, high=150))
+        for blocks, shape, of in (("<axis=1, block_size=3>", (2, 7, 2), (2, 3, 2)), ("<axis=-1, block_size=4>", (3, 9), (3, 3)),
+                                  ("<axis=0, block_size=2>", (4, 9), (2, 9)))
+    ),
     row("y = DequantizeLinear(q, s, z)", q=integers("uint8", 4, 5, low=0), s=positive(), z=zero(128), why="a scale that is computed",
         **SCALED),
     row("y = DequantizeLinear<axis=-2>(q, s, z)", q=integers("int8", 2, 4, 5), s=positive(4), z=integers("int8", 4), why="per axis", **SCALED),

@@ -67,7 +67,7 @@ class Trial:
         model = onnx.parser.parse_model(text if self.case.functions else text.replace(', "local": 1', ""))
         for name, value in fixed.items():
             array = np.asarray(value)
-            array = array.astype(self.dtype) if array.dtype.kind == "f" else array
+            array = array.astype(self.dtype) if array.dtype in (np.float32, np.float64) else array
             model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
         for output, value in zip(model.graph.output, self.run(model, self.feeds), strict=True):
             shape = output.type.tensor_type.shape

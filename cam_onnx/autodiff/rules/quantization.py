@@ -36,13 +36,12 @@ def within(op: Emitter, y: Val, seen: Val, margin: float) -> Val:
     given, kind = scale_of(y.value), y.value.dtype
     if given is None or given.scale is None or kind is None:
         raise Refused("an output whose scale or integer type is not known")
-    if given.block_size:
-        raise Refused("quantised in blocks while the model runs")
     info: Any = (ml_dtypes.iinfo if kind.is_integer() else ml_dtypes.finfo)(kind.numpy())
     low, high = float(info.min) - margin, float(info.max) + margin
-    scale = laid_along(op, op.primal(given.scale), y, given.axis)
+    along = given.axis, given.block_size
+    scale = laid_along(op, op.primal(given.scale), y, *along)
     if given.zero_point is not None:
-        zero = laid_along(op, op.Cast(op.primal(given.zero_point), to=seen.dtype), y, given.axis)
+        zero = laid_along(op, op.Cast(op.primal(given.zero_point), to=seen.dtype), y, *along)
         lowest, highest = (low - zero) * scale, (high - zero) * scale
     else:
         lowest, highest = low * scale, high * scale
@@ -72,8 +71,8 @@ def rescaled(op: Emitter, g: Val, scale: Val | None, x: Val) -> Val:
     if equal(own, scale):
         return g
     if scale is not None:
-        g = g * laid_along(op, scale, x, given.axis)
-    return g if own is None else g / laid_along(op, own, x, given.axis)
+        g = g * laid_along(op, scale, x, given.axis, given.block_size)
+    return g if own is None else g / laid_along(op, own, x, given.axis, given.block_size)
 
 
 def numbers(op: Emitter, w: Val, scale: Val | None, zero: Val | None, axis: int) -> Val:
@@ -103,10 +102,12 @@ def per_scale(op: Emitter, terms: Val, scale: Val, x: Val, axis: int, block_size
     return op.ReduceSum(op.Reshape(whole, split), [axis + 1], keepdims=0)
 
 
-def quantize(op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int | None = 1, **_: object) -> Val:
+def quantize(
+    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int | None = 1, block_size: int = 0, **_: object
+) -> Val:
     # a scale of 0 has no inverse: NaN says so, where zeros would look like an answer
     if s.known is None:
-        laid = laid_along(op, s, x, 1 if axis is None else axis)
+        laid = laid_along(op, s, x, 1 if axis is None else axis, block_size)
         return g * (laid / laid)
     return g if np.all(s.known) else g * float("nan")
 
@@ -116,7 +117,7 @@ def quantize_scale(
 ) -> Val:
     """The integer, straight-through, is x / s: a smaller scale makes it larger."""
     if block_size:
-        raise Refused("quantised in blocks while the model runs")
+        raise Refused("with respect to scales of blocks")
     along = 1 if axis is None else axis
     return per_scale(op, -g * x / laid_along(op, s, x, along), s, x, along)
 
