@@ -59,9 +59,9 @@ def global_average_pool(op: Emitter, g: Val, y: Val, x: Val) -> Val:
 
 
 def global_max_pool(op: Emitter, g: Val, y: Val, x: Val) -> Val:
-    flat = op.Reshape(x, [0, 0, -1])
-    first = op.ArgMax(flat, axis=2, keepdims=1)  # ties: the first position takes all
     size = op.ReduceProd(op.shape(x, 2), keepdims=0)
+    whole = op.Concat([0, 0], op.Reshape(size, [1]), axis=0)  # -1 would not do for a batch of none
+    first = op.ArgMax(op.Reshape(x, whole), axis=2, keepdims=1)  # ties: the first position takes all
     hit = op.Equal(op.Range(0, size, 1), first)
     return op.Where(op.reshape_like(hit, x), g, 0.0)
 
