@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cam_onnx import files
-from tools.production.forms import FORMS
+from tools.production.forms import FEWER, FORMS
 from tools.production.measure import Row, measure
 from tools.production.networks import KEPT, NETWORKS
 from tools.production.page import table
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tools.production", description=__doc__, allow_abbrev=False)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks or globs (default: all)")
+    parser.add_argument("--form", action="append", metavar="GLOB", help="only these forms (default: all)")
     parser.add_argument("--again", action="store_true", help="measure anew what has a result")
     options = parser.parse_args(argv)
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if network.missing:
             print(f"{name}: left out, needs {', '.join(network.missing)}", file=sys.stderr)
             continue
-        for form in ["plain", *FORMS]:
+        for form in ["plain", *(FORMS if network.trained else FEWER)]:
+            if options.form and not any(fnmatch.fnmatch(form, pattern) for pattern in options.form):
+                continue
             kept = _file(name, form)
             if options.again or not kept.exists():
                 row = measure(name, network, form)

@@ -21,7 +21,7 @@ from cam_onnx.contract import Preprocess
 from cam_onnx.engine.preprocess import apply
 from cam_onnx.render.image import load
 
-__all__ = ["FORMS", "QUANTISED", "calibration", "make"]
+__all__ = ["FEWER", "FORMS", "QUANTISED", "calibration", "make"]
 
 Array = NDArray[Any]
 Feeds = list[dict[str, Array]]
@@ -82,6 +82,28 @@ def _optimised(level: str) -> Callable[[Path, Path, Feeds], None]:
     return make
 
 
+def _transformers(source: Path, out: Path, feeds: Feeds) -> None:
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    # the network's own numbers are found in the graph; what is fused is the same for vit, swin and clip
+    optimize_model(str(source), model_type="vit", num_heads=0, hidden_size=0).save_model_to_file(str(out))
+
+
+def _simplified(source: Path, out: Path, feeds: Feeds) -> None:
+    import onnxsim
+
+    model, same = onnxsim.simplify(onnx.load(source))
+    if not same:
+        raise RuntimeError("its own check failed")
+    onnx.save(model, out)
+
+
+def _slimmed(source: Path, out: Path, feeds: Feeds) -> None:
+    import onnxslim
+
+    onnx.save(onnxslim.slim(onnx.load(source)), out)
+
+
 def _halved(keep_io_types: bool) -> Callable[[Path, Path, Feeds], None]:
     def make(source: Path, out: Path, feeds: Feeds) -> None:
         from onnxruntime.transformers.onnx_model import OnnxModel
@@ -105,10 +127,19 @@ FORMS = {
     "basic": _optimised("ORT_ENABLE_BASIC"),
     "extended": _optimised("ORT_ENABLE_EXTENDED"),
     "all": _optimised("ORT_ENABLE_ALL"),
+    "transformers-optimised": _transformers,
+    "onnxsim": _simplified,
+    "onnxslim": _slimmed,
     "float16": _halved(keep_io_types=False),
     "float16, float32 outside": _halved(keep_io_types=True),
     **QUANTISED,
 }
+
+# of networks with seeded weights: what must keep the gradient, whatever the weights
+FEWER = [
+    *("basic", "extended", "transformers-optimised", "onnxsim", "onnxslim"),
+    *("float16", "QDQ uint8 per channel"),
+]
 
 
 def make(form: str, source: Path, out: Path, feeds: Feeds) -> Path:
