@@ -82,7 +82,9 @@ def test_a_weight_that_is_an_input_can_still_be_replaced():
     np.testing.assert_allclose(after, 2 * before, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["gap_linear", "gmp_linear", "vgg_like", "densenet_like", "split_slice_pad", "float16"])
+@pytest.mark.parametrize(
+    "name", ["gap_linear", "gmp_linear", "vgg_like", "densenet_like", "split_slice_pad", "float16"]
+)
 def test_a_batch_of_none_gives_empty_arrays_and_explains_nothing(name):
     model = BUILDERS[name]()
     feeds = {k: v[:0] for k, v in inputs(model).items()}
