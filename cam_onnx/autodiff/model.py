@@ -37,7 +37,9 @@ __all__ = ["Model", "ModelLike", "load"]
 
 ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
 _LARGE = 256  # elements; shape inference needs no larger initializer
-_ROUNDS = 8  # of inference, each of which may settle sizes that the next one needs; models of PyTorch take 1 or 2
+_ROUNDS = (
+    64  # of inference, each of which may settle sizes that the next one needs: the older exporter writes a few a block
+)
 _KEEP = {"Cast", "Identity", "LogSoftmax", "Relu", "Sigmoid", "Softmax", "Tanh"}  # operators that keep the shape
 
 

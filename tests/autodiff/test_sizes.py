@@ -136,12 +136,12 @@ def test_a_chain_of_sizes_costs_a_bounded_number_of_inferences(monkeypatch):
     links = " ".join(
         f"""a{i} = Concat<axis=1>(r{i}, r{i}) e{i} = Shape(a{i}) n{i} = Gather(e{i}, c0)
         k{i} = Concat<axis=0>(n{i}, rest, c5) r{i + 1} = Reshape(a{i}, k{i})"""
-        for i in range(20)
+        for i in range(80)
     )
     model = onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["": 18]> g (float[N,20] x) => (float[p,q,r] out)
         {{ s = Shape(x) n = Gather(s, c0) k = Concat<axis=0>(n, rest, c5) r0 = Reshape(x, k) {links}
-        out = Neg(r20) }}"""
+        out = Neg(r80) }}"""
     )
     weights = {"rest": np.array([-1]), "c0": np.array([0]), "c5": np.array([5])}
     model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
@@ -149,4 +149,4 @@ def test_a_chain_of_sizes_costs_a_bounded_number_of_inferences(monkeypatch):
     monkeypatch.setattr(onnx.shape_inference, "infer_shapes", inference)
     values = load(model).values
     assert [str(d) for d in values["r3"].shape] == ["N", "32", "5"]
-    assert 1 < inference.call_count <= 10
+    assert 1 < inference.call_count <= 66
