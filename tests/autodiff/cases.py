@@ -434,6 +434,8 @@ CASES = [
     row("y = GatherElements<axis=1>(x, i)", x=normal(3, 5), i=np.array([[0, -1], [2, 2], [4, 1]], np.int64), **LINEAR),
     row("y = GatherND(x, i)", x=normal(3, 4, 2), i=np.array([[0, 1], [2, 3], [0, 1]], np.int64), **LINEAR),
     row("y = GatherND<batch_dims=1>(x, i)", x=normal(2, 4, 3), i=np.array([[1], [3]], np.int64), **LINEAR),
+    row("y = GatherND<batch_dims=1>(x, i)", x=normal(2, 4, 3), i=np.array([[[1, 2], [-1, -3], [1, 2]]] * 2, np.int64), why="twice, and from the end", **LINEAR),
+    row("y = GatherND(x, i)", x=normal(4, 3), i=np.array([-1, 1], np.int64), why="one scalar", **LINEAR),
     row("y = ScatterElements<axis=1>(x, i, u)", x=normal(2, 5), i=np.array([[0, 2], [4, 1]], np.int64),
         u=normal(2, 2), **LINEAR),
     row("y = ScatterElements<reduction=\"add\">(x, i, u)", x=normal(3, 2), i=np.array([[0, 0], [0, 2]], np.int64),

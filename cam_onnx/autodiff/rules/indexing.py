@@ -11,7 +11,7 @@ from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.layout import add_at, place
 from cam_onnx.autodiff.rules.reduction import others, without_zeros
 from cam_onnx.autodiff.table import defvjp, zero
-from cam_onnx.autodiff.val import Val
+from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
 
@@ -35,20 +35,36 @@ def gather_elements(op: Emitter, g: Val, y: Val, x: Val, indices: Val, axis: int
 
 
 def gather_nd(op: Emitter, g: Val, y: Val, x: Val, indices: Val, batch_dims: int) -> Val:
-    return op.ScatterND(zeros_like(op, g, x), whole_index(op, indices, x, batch_dims), g, reduction="add")
+    return scatter_rows(op, x, zeros_like(op, g, x), indices, g, "add", batch_dims)
 
 
-def whole_index(op: Emitter, indices: Val, x: Val, batch_dims: int) -> Val:
-    """Put the batch positions in front of each index, so that there are no batch dimensions any more."""
-    if not batch_dims:
-        return indices
-    shape = op.Concat(op.shape(indices, 0, indices.rank - 1), [1], axis=0)
-    places = []
-    for axis in range(batch_dims):
-        place = op.Range(0, op.Squeeze(op.shape(x, axis, axis + 1), [0]), 1)
-        shaped = op.Reshape(place, [-1 if a == axis else 1 for a in range(indices.rank)])
-        places.append(op.Expand(shaped, shape))
-    return op.Concat(*places, indices, axis=-1)
+def scatter_rows(
+    op: Emitter, like: Val, base: Val, indices: Val, values: Val, reduction: str, batch_dims: int = 0
+) -> Val:
+    """ScatterND with a reduction into a `base` of the shape of `like`, by ScatterElements on a table of rows.
+
+    ONNX Runtime's ScatterND (1.31, CPU) writes from several threads at once: where an index stands twice, some of
+    what is to be reduced is lost, in other places at each run. Its ScatterElements goes through them in order.
+    """
+    length = indices.dims[-1]
+    if not isinstance(length, int):
+        raise Refused("the length of its indices is known at run time only")
+    one, at, depth = op.constant([1]), op.constant(0), batch_dims + length
+    for axis in range(depth):
+        size = op.shape(like, axis, axis + 1)
+        if axis < batch_dims:
+            steps = op.Range(0, op.Squeeze(size, [0]), 1)
+            place = op.Reshape(steps, [-1 if a == axis else 1 for a in range(indices.rank - 1)])
+        else:
+            place = op.Mod(op.Gather(indices, axis - batch_dims, axis=-1), size)  # from the end, if below 0
+        at = at * size + place
+    lead = op.ReduceProd(op.shape(like, 0, depth), keepdims=1)
+    width = op.ReduceProd(op.shape(like, depth), keepdims=1) if depth < like.rank else one
+    count = op.ReduceProd(op.shape(indices, 0, indices.rank - 1), keepdims=1) if indices.rank > 1 else one
+    rows = op.Reshape(values, op.Concat(count, width, axis=0))
+    places = op.Expand(op.Reshape(at, [-1, 1]), op.shape(rows))
+    table = op.Reshape(base, op.Concat(lead, width, axis=0))
+    return op.reshape_like(op.ScatterElements(table, places, rows, axis=0, reduction=reduction), like)
 
 
 def zeros_like(op: Emitter, g: Val, x: Val) -> Val:
@@ -80,7 +96,9 @@ class Scatter:
     @classmethod
     def nd(cls, op: Emitter, g: Val, y: Val, x: Val, indices: Val, updates: Val, reduction: str = "none") -> Scatter:
         def put(base: Val, values: Val, how: str) -> Val:
-            return op.ScatterND(base, indices, values, reduction=how if how != "none" else None)
+            if how == "none":
+                return op.ScatterND(base, indices, values)
+            return scatter_rows(op, x, base, indices, values, how)
 
         return cls(op, g, y, x, updates, put, lambda v: op.GatherND(v, indices), reduction)
 
