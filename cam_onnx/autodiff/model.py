@@ -7,7 +7,6 @@ re-encodes the user's nodes. `append` adds to a copy of the original ModelProto,
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from cam_onnx.autodiff.check import check
 from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
 from cam_onnx.autodiff.quantised import annotate
 from cam_onnx.autodiff.raising import Unraisable, keep_old_meanings
-from cam_onnx.autodiff.stand_ins import stand_ins
+from cam_onnx.autodiff.skeleton import skeleton
 from cam_onnx.autodiff.writing import constant_of
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
@@ -36,10 +35,7 @@ from cam_onnx.options import check_model, read_model
 __all__ = ["Model", "ModelLike", "load"]
 
 ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
-_LARGE = 256  # elements; shape inference needs no larger initializer
-_ROUNDS = (
-    64  # of inference, each of which may settle sizes that the next one needs: the older exporter writes a few a block
-)
+_ROUNDS = 64  # of inference, each of which may settle sizes that the next one needs: some a block, in older exports
 _KEEP = {"Cast", "Identity", "LogSoftmax", "Relu", "Sigmoid", "Softmax", "Tanh"}  # operators that keep the shape
 
 
@@ -224,29 +220,6 @@ def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set
             kind = sparse.values.data_type
             copy.graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
     return copy, names
-
-
-def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy without large weights: each becomes an input of the same type. Enough for shape inference."""
-    bare = onnx.ModelProto(ir_version=proto.ir_version)
-    bare.opset_import.extend(proto.opset_import)
-    bare.functions.extend(proto.functions)
-    graph = proto.graph
-    bare.graph.name = graph.name
-    opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
-    bare.graph.node.extend(stand_ins(graph.node, opset))
-    for part in ("input", "output", "value_info", "sparse_initializer"):
-        getattr(bare.graph, part).extend(getattr(graph, part))
-    inputs = {i.name for i in graph.input}
-    for tensor in graph.initializer:
-        # not ByteSize(), which costs as much as serializing every weight
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or math.prod(tensor.dims) > _LARGE:
-            if tensor.name not in inputs:
-                info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-                bare.graph.input.append(info)
-        else:
-            bare.graph.initializer.append(tensor)
-    return bare
 
 
 def inferred(

@@ -28,8 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.production", description=__doc__, allow_abbrev=False)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks or globs (default: all)")
     parser.add_argument("--form", action="append", metavar="GLOB", help="only these forms (default: all)")
+    parser.add_argument("--picture", action="store_true", help="draw docs/images/production.jpg anew, and nothing else")
     parser.add_argument("--again", action="store_true", help="measure anew what has a result")
     options = parser.parse_args(argv)
+    if options.picture:
+        from tools.production.picture import draw
+
+        draw()
+        return 0
     KEPT.mkdir(parents=True, exist_ok=True)
     for name, network in NETWORKS.items():
         if options.names and not any(fnmatch.fnmatch(name, pattern) for pattern in options.names):
