@@ -15,6 +15,7 @@ from benchmarks import (  # noqa: F401  (they fill the registry)
     many_runs,
     networks,
     processes,
+    quantised,
     report,
 )
 from benchmarks.harness import BENCHMARKS, measure

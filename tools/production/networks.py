@@ -10,7 +10,7 @@ from typing import Any
 
 from cam_onnx import files
 
-__all__ = ["NETWORKS", "Network"]
+__all__ = ["NETWORKS", "SEEDED", "Network"]
 
 ROOT = Path(__file__).parent.parent.parent
 KEPT = ROOT / "build" / "production"

@@ -21,7 +21,7 @@ from tools.production.forms import FORMS, calibration, make
 from tools.production.measure import CALIBRATED, EXPLAINED, ROOT
 from tools.production.networks import NETWORKS
 
-__all__ = ["ACROSS", "CELL", "NAMES", "OUT", "SIDE", "draw", "place"]
+__all__ = ["ACROSS", "CELL", "NAMES", "OUT", "SIDE", "TEXT", "draw", "label", "place"]
 
 OUT = ROOT / "docs" / "images" / "production.jpg"
 NETWORK, METHODS = "EfficientNet-Lite0", ("grad-cam", "gradient")
