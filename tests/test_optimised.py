@@ -9,11 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
 
-from cam_onnx import Explainer, UnsupportedOperators, convert
+from cam_onnx import Explainer, UnsupportedOperators, autodiff, convert
 from cam_onnx.graph.inspect import inspect
 from models.builders import BUILDERS, inputs
-from tests.running import CAT, MODEL, SETTINGS
+from tests.kernels import KERNELS
+from tests.running import CAT, MODEL, SETTINGS, run
 from tools.production.forms import make
 
 FUSED = {  # where an extended file has operators of the runtime's own
@@ -99,3 +101,46 @@ def test_the_demo_model_in_half_precision(form, halves, cat):
     a, b = found.gradients.ravel().astype(float), cat.gradients.ravel().astype(float)
     assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.999
     assert found.reasons == [None]
+
+
+# -- the transformers optimiser ----------------------------------------------------------------------------------------
+
+TRANSFORMERS = {  # its default needs torch for its first step; this is what comes behind it
+    "vit_class": {"SkipLayerNormalization"},
+    "vit_mean": {"SkipLayerNormalization"},
+}
+
+
+def by_transformers(model: onnx.ModelProto, folder: Path, model_type: str) -> Path:
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    onnx.save(model, folder / "plain.onnx")
+    made = optimize_model(str(folder / "plain.onnx"), model_type, num_heads=0, hidden_size=0, opt_level=0)
+    made.save_model_to_file(str(folder / f"{model_type}.onnx"))
+    return folder / f"{model_type}.onnx"
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_a_transformer_that_was_optimised_has_the_gradient_of_the_plain_one(name, tmp_path):
+    model = BUILDERS[name]()
+    path, feeds = by_transformers(model, tmp_path, "vit"), inputs(model)
+    assert own(path) >= TRANSFORMERS[name]
+    plain, optimised = (Explainer(m, layers="features", providers="cpu").explain(inputs=feeds) for m in (model, path))
+    assert plain.gradients.any()
+    np.testing.assert_allclose(optimised.gradients, plain.gradients, atol=1e-5 * np.abs(plain.gradients).max())
+
+
+@pytest.mark.parametrize("name", ["gap_linear", "depthwise_asymmetric", "residual"])
+def test_convolutions_of_a_gpu_s_layout_have_the_gradient_of_the_plain_network(name, tmp_path):
+    """NhwcConv runs on GPUs only: here in the reference evaluator, by the kernel of the tests."""
+    model = BUILDERS[name]()
+    path, feeds = by_transformers(model, tmp_path, "unet"), inputs(model, size=8)
+    assert own(path) == {"NhwcConv"}
+    score, [picture] = model.graph.output[0].name, feeds
+    g = np.random.default_rng(1).standard_normal(run(model, feeds, [score])[0].shape).astype(np.float32)
+    found = []
+    for source in (model, onnx.load(path)):
+        graded = ReferenceEvaluator(autodiff.gradient(source, [picture], [score]), new_ops=KERNELS)
+        found += graded.run([f"grad/{picture}"], feeds | {f"cotangent/{score}": g})
+    assert found[0].any()
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5 * np.abs(found[0]).max())
