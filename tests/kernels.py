@@ -119,7 +119,8 @@ class SkipGroupNorm(Kernel):
 
 class NhwcConv(Kernel):
     @staticmethod
-    def computed(x, w, b=None, group=1, dilations=(1, 1), strides=(1, 1), pads=(0, 0, 0, 0), **_):
+    def computed(x, w, b=None, group=1, dilations=(1, 1), strides=(1, 1), pads=(0, 0, 0, 0), auto_pad="NOTSET", **_):
+        assert auto_pad == "NOTSET"
         x = np.pad(x, [(0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)])
         (n, high, wide, _), (m, kh, kw, own) = x.shape, w.shape
         rows = (high - dilations[0] * (kh - 1) - 1) // strides[0] + 1
