@@ -243,14 +243,18 @@ def _print(result: dict[str, Any], first: bool) -> None:
     if first:
         printing.line(f"runs on {result['provider']}; {_times(once)}")
     target = result["target"]
-    rows = [(entry["name"], entry["index"], entry["probability"]) for entry in result["top"]]
     printing.line()
-    what = "value" if target["probability"] is None else "probability"  # a single output has none
     title = "standard input" if result["picture"] == "-" else result["picture"]
-    printing.table(["class", "index", what], rows, title)
-    known = target["name"] != str(target["index"])
-    explained = f"{target['name']} ({target['index']})" if known else f"class {target['index']}"
-    printing.line(f"explained: {explained}, score {target['score']:.3f}")
+    if len(result["top"]) == 1:  # nothing was chosen
+        [only] = result["top"]
+        what = "value" if target["probability"] is None else "probability"
+        printing.table([what], [(only["probability"],)], title)
+    else:
+        rows = [(entry["name"], entry["index"], entry["probability"]) for entry in result["top"]]
+        printing.table(["class", "index", "probability"], rows, title)
+    named = len(result["top"]) > 1 and target["explained"] == target["name"]
+    index = f" ({target['index']})" if named else ""
+    printing.line(f"explained: {target['explained']}{index}, score {target['score']:.3f}")
     printing.line(f"layer: {', '.join(result['layers'])}; method: {result['method']}; {_times(seconds)}")
     if "regions" in result:
         _print_regions(result["regions"])

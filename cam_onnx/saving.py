@@ -15,6 +15,7 @@ from cam_onnx import files
 from cam_onnx.errors import WriteFailed, shown
 from cam_onnx.render.image import encode
 from cam_onnx.render.regions import THRESHOLD
+from cam_onnx.targets import spoken
 
 if TYPE_CHECKING:
     from cam_onnx.explanation import Explanation
@@ -79,6 +80,7 @@ def described(explanation: Explanation, regions: bool | float = False) -> dict[s
         "target": {
             "index": index,
             "name": explanation.label(index),
+            "explained": spoken(explanation.contract, index, explanation.label(index), explanation.logits.shape[1]),
             "score": float(explanation.score[0]),
             "probability": None if probabilities is None else float(probabilities[0, index]),
         },

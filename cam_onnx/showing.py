@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cam_onnx.errors import shown
 from cam_onnx.render import image
 from cam_onnx.render.figure import Row
+from cam_onnx.targets import spoken
 
 if TYPE_CHECKING:
     from cam_onnx.explanation import Explanation
@@ -34,9 +35,8 @@ Picture = NDArray[np.uint8]
 def heading(one: Explanation) -> str:
     """Return the class that was explained, with its probability, or its score where there is none."""
     index = int(one.target[0])
-    name = one.label(index)
     probabilities = one.probabilities
-    text = f"class {index}" if name == str(index) else name
+    text = spoken(one.contract, index, one.label(index), one.logits.shape[1])
     if probabilities is None:
         return f"{text}, score {float(one.score[0]):.4g}"
     return f"{text}, {_percent(float(probabilities[0, index]))}"
@@ -91,7 +91,7 @@ def _html_row(one: Explanation) -> str:
     others = [f"{name} {_percent(value)}" for i, name, value in best if i != index and known]
     lines = [
         f"<b>{_escaped(heading(one))}</b>",
-        _escaped(f"class {index}, score {float(one.score[0]):.4g}"),
+        _escaped(f"class {index}, score {float(one.score[0]):.4g}" if one.logits.shape[1] > 1 else ""),
         _escaped("also: " + ", ".join(others)) if others else "",
         _escaped(f"{one.method} at {', '.join(one.layers)}"),
         _escaped(one.names[0]),

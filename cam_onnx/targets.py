@@ -15,10 +15,10 @@ from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
 from cam_onnx.kinds import Kind
 from cam_onnx.words import from_word
 
-__all__ = ["OF_VALUES", "classes", "resolve", "saturated", "split"]
+__all__ = ["OF_VALUES", "classes", "resolve", "saturated", "split", "spoken"]
 
 
-OF_VALUES = ("value", "unit", "similarity", "mask", "pixel", "box", "position", "expression")
+OF_VALUES = ("value", "unit", "similarity", "mask", "pixel", "box", "detection", "position", "expression")
 """Kinds whose score is an entry of values that the file computes; those of the others are made of the class's logit."""
 
 NEAR_ONE = 0.99
@@ -33,6 +33,33 @@ def saturated(contract: Contract, score: Any) -> list[str]:
         for p in map(float, score)
         if not 1 - NEAR_ONE < p < NEAR_ONE
     ]
+
+
+def spoken(contract: Contract, index: int, name: str, outputs: int) -> str:
+    """Return what was explained, in words: where there is no class to choose, not class 0.
+
+    Parameters
+    ----------
+    contract : Contract
+    index : int
+        Of the class.
+    name : str
+        Its name, or its number where no name is known.
+    outputs : int
+        From how many it was chosen.
+    """
+    kind = contract.target
+    if kind.get("kind") == "unit":
+        return f"{'not ' if kind.get('absent') else ''}unit {kind.get('index')}"
+    if kind.get("kind") == "expression":
+        return str(kind.get("text"))
+    if kind.get("kind") == "similarity":
+        return "similarity to the reference"
+    known = name != str(index)
+    if outputs != 1:
+        return name if known else f"class {index}"
+    said = name if known else "the model's value" if kind.get("kind") == "value" else "the model's output"
+    return f"{said}, what lowers it" if kind.get("lower") else said
 
 
 def split(target: Any, labels: Sequence[str] | None) -> tuple[Kind | None, Any]:

@@ -155,7 +155,16 @@ def test_a_single_output_has_a_value_and_no_probability(capsys):
     code, out, err = run(capsys, "explain", "age.onnx", CAT)
     assert code == 0, err
     assert "probability" not in out
-    assert "explained: class 0, score" in out
+    assert "explained: the model's output, score" in out
+    assert "class" not in out
+    code, out, err = run(capsys, "explain", "age.onnx", CAT, "--target", "lower")
+    assert code == 0, err
+    assert "explained: the model's value, what lowers it, score" in out
+    onnx.save(BUILDERS["gap_linear"](), "five.onnx")
+    for word, said in {"no-unit:3": "not unit 3", "logits[:,1]": "logits[:,1]", "probability:2": "class 2"}.items():
+        code, out, err = run(capsys, "explain", "five.onnx", CAT, "--target", word)
+        assert code == 0, err
+        assert f"explained: {said}, score" in out
 
 
 def test_preprocessing_options_change_single_fields(here, capsys):

@@ -148,5 +148,6 @@ def test_a_small_probability_does_not_read_as_none(cat):
 
 def test_a_single_output_has_its_score_for_a_heading(cat):
     one = replace(cat, logits=cat.logits[:, :1], target=np.array([0]), labels=None, score=np.array([12.5]))
-    assert heading(one) == "class 0, score 12.5"
+    assert heading(one) == "the model's output, score 12.5"
+    assert "class" not in Reader(one._repr_html_()).text
     assert "also" not in Reader(one._repr_html_()).text
