@@ -83,21 +83,22 @@ def windows() -> int:
     return len(_starts(224, round(0.15 * 224), round(0.075 * 224))) ** 2
 
 
-def over_bare(method: str, count: int, back: bool = False, forward: int = 0, **options: Any) -> Callable[[], Pair]:
+def over_bare(method: str, count: int, back: bool = False, forward: int = 0, masks: int = 0) -> Callable[[], Pair]:
     def prepare() -> Pair:
         layer = stage() if method == "score-cam" else None
+        options = {"masks": masks} if masks else {}
         return Pair(explained(exported("resnet18"), method, options, layer), bare(count, back, forward))
 
     return prepare
 
 
-def beside(method: str, theirs: Callable[[Any, Any], Callable[[], object]], **options: Any) -> Callable[[], Pair]:
+def beside(method: str, theirs: Callable[[Any, Any], Callable[[], object]]) -> Callable[[], Pair]:
     def prepare() -> Pair:
         import torch
 
         layer = stage() if method == "score-cam" else None
         model = torch_network("resnet18").requires_grad_(True)
-        return Pair(explained(exported("resnet18"), method, options, layer), theirs(model, torch.from_numpy(picture())))
+        return Pair(explained(exported("resnet18"), method, {}, layer), theirs(model, torch.from_numpy(picture())))
 
     return prepare
 
@@ -143,7 +144,7 @@ def integrated_gradients(model: Any, x: Any) -> Callable[[], object]:
 
 
 def ablation(closed: bool) -> Callable[[], Pair]:
-    """Ablation-CAM with ResNet-50: its head is pooling and one linear layer, which only the closed form makes use of."""
+    """Ablation-CAM with ResNet-50, whose head is pooling and one linear layer: only the closed form makes use of it."""
 
     def prepare() -> Pair:
         import torch
@@ -162,8 +163,8 @@ def ablation(closed: bool) -> Callable[[], Pair]:
         theirs = AblationCAM(model=model, target_layers=[model.layer4[-1]])
         inner = theirs.ablation_layer.activations_to_be_ablated
         theirs.ablation_layer.activations_to_be_ablated = lambda *given, **named: (
-            (every := list(inner(*given, **named)))[: round(len(every) * MEASURED)]
-        )
+            every := list(inner(*given, **named))
+        )[: round(len(every) * MEASURED)]
         x = torch.from_numpy(picture())
         return Pair(
             explained(converted.to_bytes(), "ablation-cam", {}),
@@ -181,18 +182,16 @@ def core() -> Pair:
 
     A, g = np.random.default_rng(0).standard_normal((2, 1, 2048, 7, 7)).astype(np.float32)
     plain, x = session(exported("resnet50")), picture()
-    return Pair(
-        lambda: saliency_map(saliency(A, g), relu=True, size=(224, 224)), lambda: plain.run(None, {"input": x})
-    )
+    return Pair(lambda: saliency_map(saliency(A, g), relu=True, size=(224, 224)), lambda: plain.run(None, {"input": x}))
 
 
 def register() -> None:
     n = windows()
-    for method, count, options in (
-        ("score-cam", CHANNELS + 1, {}), ("rise", 128, {"masks": 128}), ("occlusion", n + 1, {}),
-    ):  # fmt: skip
+    for method, count, masks in (("score-cam", CHANNELS + 1, 0), ("rise", 128, 128), ("occlusion", n + 1, 0)):
         entry = benchmark(f"bare/{method}", kind="ratio", goal=1.1, rounds=7, needs=ZOO)
-        entry(said(over_bare(method, count, **options), f"{count} pictures of ResNet-18: the method over bare batches."))
+        entry(
+            said(over_bare(method, count, masks=masks), f"{count} pictures of ResNet-18: the method over bare batches.")
+        )
     for method, count, forward in (("smooth-grad", 25, 0), ("integrated-gradients", 32, 2)):
         entry = benchmark(f"bare/{method}", kind="ratio", goal=1.1, rounds=7, needs=ZOO)
         entry(said(over_bare(method, count, True, forward),
@@ -207,8 +206,8 @@ def register() -> None:
         entry = benchmark(f"beside-pytorch-grad-cam/ablation-cam-{'closed' if closed else 'head'}", kind="ratio",
                           goal=most, rounds=3, needs=ZOO)  # fmt: skip
         how = "in closed form" if closed else "by 2,048 runs of its head"
-        entry(said(ablation(closed), f"Ablation-CAM of ResNet-50, all channels, {how}, over pytorch-grad-cam's, of which "
-                   "an eighth is measured."))  # fmt: skip
+        entry(said(ablation(closed), f"Ablation-CAM of ResNet-50, all channels, {how}, over pytorch-grad-cam's, of "
+                   "which an eighth is measured."))  # fmt: skip
     benchmark("numpy-core/resnet50", kind="ratio", goal=0.03, rounds=31, needs=ZOO)(core)
 
 

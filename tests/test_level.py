@@ -12,7 +12,9 @@ from cam_onnx.methods import METHODS
 from models.builders import gap_linear, inputs
 
 pytest.importorskip("onnxruntime")
-LEVEL: dict[str, dict[str, int]] = {"rise": {"masks": 30}, "recipro-cam": {}, "vit-recipro-cam": {}}
+LEVEL: dict[str, dict[str, int]] = {
+    "rise": {"masks": 30}, "d-rise": {"masks": 30, "grid": 7}, "recipro-cam": {}, "vit-recipro-cam": {},
+}  # fmt: skip
 
 
 def shifted(by):
@@ -34,7 +36,8 @@ def test_these_are_the_methods_with_a_level():
 @pytest.mark.parametrize("name", LEVEL)
 def test_the_map_is_drawn_from_its_smallest_value(name, by):
     model, feeds = shifted(by)
-    e = Explainer(model, method=name, options=LEVEL[name], providers="cpu").explain(inputs=feeds)
+    explainer = Explainer(model, method=name, target="class", options=LEVEL[name], providers="cpu")
+    e = explainer.explain(inputs=feeds)
     [m], [raw] = e.saliency_map, e.saliency
     assert (m.min(), m.max()) == (0, 1)
     assert e.reasons == [None]

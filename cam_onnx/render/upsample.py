@@ -1,4 +1,4 @@
-"""Bilinear resampling by one matrix per axis: the same rule for signals, pictures and volumes.
+"""Bilinear resampling axis by axis: the same rule for signals, pictures and volumes.
 
 Half-pixel centres and clamped edges, as cv2.INTER_LINEAR and ONNX Resize (`half_pixel`) do it. A cubic kernel
 would undershoot below zero next to a peak. Reducing samples two neighbours only, without antialiasing, as
@@ -7,7 +7,6 @@ those two do.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,17 +48,19 @@ def upsample(array: ArrayLike, size: Sequence[int], box: Sequence[float] | None 
     values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
     leading, extent = values.shape[: values.ndim - rank], values.shape[values.ndim - rank :]
     edges = _edges(size, box)
-    # the samples stay a stack of products of one shape: their bits must not depend on how many there are
-    lead, before, after = math.prod(leading), 1, math.prod(extent)
-    for axis in range(rank):
-        matrix = _matrix(extent[axis], size[axis], *edges[axis]).astype(values.dtype)
-        after //= extent[axis]
-        if axis < rank - 1:
-            values = matrix @ values.reshape(lead, before, extent[axis], after)
-        else:
-            values = values.reshape(lead, before, extent[axis]) @ matrix.T
-        before *= size[axis]
-    return values.reshape(*leading, *size)
+    # entry by entry, no product of matrices: a BLAS starts threads for it, and waits for them on a busy machine
+    for i in range(rank):
+        axis = len(leading) + i
+        low, high, part, inside = _between(extent[i], size[i], *edges[i])
+        shape = (-1, *[1] * (rank - 1 - i))
+        lower = ((1 - part) * inside).astype(values.dtype).reshape(shape)
+        upper = (part * inside).astype(values.dtype).reshape(shape)
+        lifted = values.take(high, axis)
+        lifted *= upper
+        values = values.take(low, axis)
+        values *= lower
+        values += lifted
+    return values
 
 
 def coverage(size: Sequence[int], box: Sequence[float] | None = None) -> tuple[slice, ...]:
@@ -83,16 +84,12 @@ def _edges(size: Sequence[int], box: Sequence[float] | None) -> list[tuple[float
     return list(zip(edges[:rank], edges[rank:], strict=True))
 
 
-def _matrix(count: int, out: int, start: float, end: float) -> NDArray[np.float64]:
-    """Return the (out, count) weights of `count` values laid over [start, end) of `out` pixels."""
+def _between(count: int, out: int, start: float, end: float) -> tuple[NDArray[Any], ...]:
+    """Return for every pixel of `out` the two of `count` values around it, laid over [start, end): which, and where.
+
+    `part` is how far the pixel is from the first to the second; `inside` whether its centre lies in the interval.
+    """
     centres = np.arange(out) + 0.5
-    inside = (centres >= start) & (centres < end)
     position = np.clip((centres - start) * (count / (end - start)) - 0.5, 0, count - 1)
     low = np.floor(position).astype(np.intp)
-    high = np.minimum(low + 1, count - 1)
-    part = position - low
-    matrix = np.zeros((out, count))
-    rows = np.arange(out)
-    matrix[rows, low] = 1 - part
-    matrix[rows, high] += part
-    return matrix * inside[:, None]
+    return low, np.minimum(low + 1, count - 1), position - low, (centres >= start) & (centres < end)
