@@ -162,9 +162,9 @@ def ablation(closed: bool) -> Callable[[], Pair]:
         model = torch_network("resnet50").requires_grad_(True)
         theirs = AblationCAM(model=model, target_layers=[model.layer4[-1]])
         inner = theirs.ablation_layer.activations_to_be_ablated
-        theirs.ablation_layer.activations_to_be_ablated = lambda *given, **named: (
-            every := list(inner(*given, **named))
-        )[: round(len(every) * MEASURED)]
+        theirs.ablation_layer.activations_to_be_ablated = lambda *given, **named: (every := inner(*given, **named))[
+            : round(len(every) * MEASURED)
+        ]
         x = torch.from_numpy(picture())
         return Pair(
             explained(converted.to_bytes(), "ablation-cam", {}),
