@@ -218,7 +218,8 @@ def find_layers(model: Model, names: Sequence[str] | str | None, score: Score) -
                 f"values on the way: {_listed([v.name or '' for v in _on_path(model, score)])}. "
                 "Name a layer (layers=, --layer)"
             )
-        chosen, why = choose(model, model.values[score.name], {model.values[p.name]: p.axes for p in found})
+        axes = {model.values[p.name]: p.axes for p in found}
+        chosen, why = choose(model, model.values[score.name], axes, follow(model.graph))
         if chosen is None:
             raise LayerNotFound(
                 f"{model.name}: {why}; name the layer that you mean (layers=, --layer); candidates: "

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from cam_onnx.axes import Tokens
 
-__all__ = ["LIST", "Positions", "along", "back", "merged"]
+__all__ = ["LIST", "MOVES", "Positions", "along", "back", "constants", "dims", "merged"]
 
 LIST = "t"
 
@@ -23,16 +23,20 @@ Dim = int | str | None
 
 
 class Positions(str):
-    """ "t", with what is known: the grid's `sizes` (symbols stay) and the index of its `first` position."""
+    """ "t", with what is known: the grid's `sizes` (symbols stay) and the index of its `first` position.
 
-    __slots__ = ("first", "sizes")
+    `strides`: of factors of axes (see `cells`); 1 each where the axes are whole.
+    """
+
+    __slots__ = ("first", "sizes", "strides")
     first: int
     sizes: tuple[Dim, ...]
+    strides: tuple[int, ...]
 
-    def __new__(cls, sizes: Sequence[Dim], first: int = 0) -> Self:
+    def __new__(cls, sizes: Sequence[Dim], first: int = 0, strides: Sequence[int] = ()) -> Self:
         """Make one."""
         made = super().__new__(cls, LIST)
-        made.sizes, made.first = tuple(sizes), first
+        made.sizes, made.first, made.strides = tuple(sizes), first, tuple(strides) or (1,) * len(sizes)
         return made
 
     @property
@@ -102,7 +106,7 @@ def along(node: ir.Node, index: int, source: Sequence[str], x: ir.Value) -> tupl
     )
 
 
-_MOVES = {"Compress", "Expand", "GatherElements", "GatherND", "Pad", "Resize", "ReverseSequence", "Tile", "TopK"}
+MOVES = {"Compress", "Expand", "GatherElements", "GatherND", "Pad", "Resize", "ReverseSequence", "Tile", "TopK"}
 
 
 def _after(node: ir.Node, index: int, axis: int, role: Positions, x: ir.Value) -> str:
@@ -118,7 +122,7 @@ def _after(node: ir.Node, index: int, axis: int, role: Positions, x: ir.Value) -
     if node.op_type == "Gather":
         return LIST if _attribute(node, "axis", 0) % rank == axis else role
     before, after = (dims(x) or [])[axis], (dims(node.outputs[index]) or [None] * rank)[axis]
-    if node.op_type in _MOVES and (before is None or before != after):
+    if node.op_type in MOVES and (before is None or before != after):
         return LIST
     return LIST if isinstance(before, int) and isinstance(after, int) and before != after else role
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from cam_onnx.contract import Axes
-from cam_onnx.graph.cells import WITHIN, regrouped
+from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
 from cam_onnx.graph.positions import LIST, Positions, along, back, dims, merged
 
 __all__ = ["Roles", "axes_of", "follow", "has_extent"]
 
-# per axis: "n", "c", "s0", "s1", ..., "t" (a list of positions, see `positions`), "d0", ... (see `cells`), or "?"
+# per axis: "n", "c", "s0", "s1", ..., "t" (a list of positions, see `positions`), "d0", ..., "w" (see `cells`) or "?"
 Roles = tuple[str, ...]
 
 _CHANNELS_FIRST = {
@@ -61,7 +61,7 @@ def axes_of(roles: Roles) -> Axes | None:
     """Return the contract's axes, or None if batch, channel or space is not among the roles."""
     space = sorted((r, i) for i, r in enumerate(roles) if r.startswith("s"))
     lists = [i for i, r in enumerate(roles) if r == LIST]
-    if roles.count("n") != 1 or roles.count("c") != 1 or any(role[0] in f"?{WITHIN}" for role in roles):
+    if roles.count("n") != 1 or roles.count("c") != 1 or any(role[0] in f"?{WITHIN}{WINDOWS}" for role in roles):
         return None
     batch, channel = roles.index("n"), roles.index("c")
     if not lists:
@@ -98,12 +98,18 @@ def _of_output(node: ir.Node, index: int, roles: dict[ir.Value, Roles]) -> Roles
     rank = None if y.shape is None else len(y.shape)
     known = [(x, roles[x]) for x in node.inputs if x is not None and x in roles]
     if node.op_type in _CHANNELS_FIRST and index == 0 and not (known and LIST in known[0][1]):
-        return channels_first(rank) if rank is not None and rank > 2 else None
+        if rank is None or rank < 3:
+            return None
+        batch = known[0][1][0] if known else "n"  # windows are samples to a convolution, which does not mix them
+        return (batch, "c", *"?" * (rank - 2)) if isinstance(batch, Windows) else channels_first(rank)
     if not known:
         return None
     x, source = known[0]
-    if node.op_type == "MatMul":
-        return _product(node, roles, rank)
+    if node.op_type in ("Gemm", "MatMul"):
+        return _rows(node, roles) if node.op_type == "Gemm" else _product(node, roles, rank)
+    if node.op_type == "Gather" and rank == len(source) - 1 and x is node.inputs[0]:
+        gone = node.attributes["axis"].as_int() % len(source) if "axis" in node.attributes else 0
+        return (*source[:gone], *source[gone + 1 :])
     if node.op_type == "Transpose":
         perm = _ints(node, "perm") or list(reversed(range(len(source))))
         return tuple(source[i] for i in perm) if len(perm) == len(source) else None
@@ -114,16 +120,23 @@ def _of_output(node: ir.Node, index: int, roles: dict[ir.Value, Roles]) -> Roles
             return source
         if node.op_type != "Reshape":
             return None
-        return back(x, source, y) or merged(x, source, y) or regrouped(source, dims(x) or (), dims(y) or ())
+        return back(x, source, y) or regrouped(source, dims(x) or (), dims(y) or ()) or merged(x, source, y)
     if LIST in source and node.op_type.startswith("Global"):
         return None
-    same = [along(node, index, r, x) for x, r in known if rank is None or len(r) == rank]
+    same = [kept(node, index, along(node, index, r, x), x) for x, r in known if rank is None or len(r) == rank]
     return max(same, key=_certainty) if same else None
 
 
 def _certainty(roles: Roles) -> int:
     """More where more is known: the other operand may be a part that was reduced and is broadcast again."""
     return -sum(10 if role == "?" else role == LIST and not isinstance(role, Positions) for role in roles)
+
+
+def _rows(node: ir.Node, roles: dict[ir.Value, Roles]) -> Roles | None:
+    """A Gemm keeps the rows of its first factor."""
+    given = None if node.inputs[0] is None else roles.get(node.inputs[0])
+    turned = "transA" in node.attributes and node.attributes["transA"].as_int()
+    return None if given is None or turned else (given[0], "c" if given[1] == "c" else "?")
 
 
 def _product(node: ir.Node, roles: dict[ir.Value, Roles], rank: int | None) -> Roles | None:

@@ -48,7 +48,9 @@ def with_end(*nodes: str) -> onnx.ModelProto:
     numbers = dict(zero=[0], first=0, all=list(range(4)), start=[0], stop=[1])
     for name, value in numbers.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.full((1, 4), 0.25, "f4"), "quarter"))
+    weights = dict(quarter=np.full((1, 4), 0.25, "f4"), third=np.array([[0, 0, 1, 0]], "f4"))
+    for name, weight in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
     return model
 
 
@@ -63,6 +65,12 @@ ENDS = {
     "the mean, by a global pooling": (
         ["u = Transpose<perm=[0,2,1]>(mixed)", "pooled = GlobalAveragePool(u)", "mean = Flatten(pooled)"],
         "u", "the last tokens before the pooling",
+    ),
+    "the mean, by constant weights": (
+        ["m = MatMul(quarter, mixed)", "mean = Squeeze(m, axis)"], "mixed", "the last tokens before the pooling",
+    ),
+    "one token, by constant weights": (
+        ["m = MatMul(third, mixed)", "mean = Squeeze(m, axis)"], "flat", "enters the last attention",
     ),
     "one token, by Gather": (["mean = Gather<axis=1>(mixed, first)"], "flat", "enters the last attention"),
     "one token, by Slice": (
@@ -79,18 +87,77 @@ def test_how_tokens_are_read_decides(row):
     assert why in found[1]
 
 
-@pytest.mark.parametrize(
-    "nodes",
-    [
-        ["m = MatMul(quarter, mixed)", "mean = Squeeze(m, axis)"],  # weights that nobody can tell from a choice
-        ["k = Gather<axis=1>(mixed, all)", "mean = ReduceSum<keepdims=0>(k, axis)"],
-    ],
-)
-def test_what_is_not_known_to_be_read_is_asked_about(nodes):
-    with pytest.raises(
-        cam_onnx.LayerNotFound, match=r"behind 'patches'.*list of tokens \(at .*not known; name .*candidates: mixed"
-    ):
-        cam_onnx.convert(with_end(*nodes))
+def test_what_is_not_known_to_be_read_is_asked_about():
+    model = with_end("k = Gather<axis=1>(mixed, all)", "mean = ReduceSum<keepdims=0>(k, axis)")
+    with pytest.raises(cam_onnx.LayerNotFound, match=r"ends at .*reads 'k', .*not known which.*candidates: mixed"):
+        cam_onnx.convert(model)
+
+
+def network(nodes: str, signature: str = "float[n,3,8,8] x", **weights: np.ndarray) -> onnx.ModelProto:
+    """A network whose score is (n, 5)."""
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 18]> g ({signature}) => (float[n,5] y) {{{nodes}}}'
+    )
+    numbers = dict(axis=[1], space=[2, 3], listed=[0, 6, -1], one=[1], zero=[0], first=0, end=[2**63 - 1])
+    given = {name: np.array(value) for name, value in numbers.items()} | weights
+    rng = np.random.default_rng(0)
+    given |= dict(
+        w=rng.normal(size=(6, 3, 4, 4)), w1=rng.normal(size=(6, 6, 1, 1)), v=rng.normal(size=(6, 5)),
+        v2=rng.normal(size=(12, 5)), token=np.ones((1, 1, 6)),
+    )  # fmt: skip
+    for name, value in given.items():
+        if any(name in node.input for node in model.graph.node):
+            array = value if value.dtype == np.int64 else value.astype(np.float32)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return model
+
+
+CONV = "a = Conv<kernel_shape=[4,4], strides=[4,4]>(x, w) r = Relu(a) "
+LIST = CONV + "f = Reshape(r, listed) t = Transpose<perm=[0,2,1]>(f) "
+
+# where extent ends -> the layer, None: asked
+ENDINGS = {
+    "a gate before the pooling": (
+        CONV + "p = GlobalAveragePool(r) q = Sigmoid(p) g = Mul(r, q) m = ReduceMean<keepdims=0>(g, space) "
+        "y = MatMul(m, v)", "g",
+    ),
+    "two stages, each pooled": (
+        CONV + "b = Conv<kernel_shape=[1,1]>(r, w1) m1 = ReduceMean<keepdims=0>(r, space) "
+        "m2 = ReduceMean<keepdims=0>(b, space) m = Concat<axis=1>(m1, m2) y = MatMul(m, v2)", "r",
+    ),
+    "the mean and the maximum": (
+        CONV + "m1 = ReduceMean<keepdims=0>(r, space) m2 = ReduceMax<keepdims=0>(r, space) "
+        "m = Concat<axis=1>(m1, m2) y = MatMul(m, v2)", "r",
+    ),
+    "two pictures": (
+        CONV + "b = Conv<kernel_shape=[4,4], strides=[4,4]>(x, w) s = Tanh(b) m1 = ReduceMean<keepdims=0>(r, space) "
+        "m2 = ReduceMean<keepdims=0>(s, space) m = Concat<axis=1>(m1, m2) y = MatMul(m, v2)", None,
+    ),
+    "tokens without the class token": (
+        LIST + "c = Concat<axis=1>(class, t) e = Tanh(c) s = Slice(e, one, end, axis) "
+        "m = ReduceMean<keepdims=0>(s, axis) y = MatMul(m, v)", "s",
+    ),
+    "two attentions of one token to the same list": (
+        LIST + """c1 = Concat<axis=1>(class, t) q1 = Gather<axis=1>(c1, zero) k1 = Transpose<perm=[0,2,1]>(c1)
+        d1 = MatMul(q1, k1) p1 = Softmax(d1) z1 = MatMul(p1, c1) c2 = Concat<axis=1>(z1, t)
+        q2 = Gather<axis=1>(c2, zero) k2 = Transpose<perm=[0,2,1]>(c2) d2 = MatMul(q2, k2) p2 = Softmax(d2)
+        z2 = MatMul(p2, c2) m = Squeeze(z2, axis) y = MatMul(m, v)""", "t",
+    ),
+    "one position": (LIST + "m = Gather<axis=1>(t, first) y = MatMul(m, v)", "r"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ENDINGS)
+def test_where_extent_ends_on_all_ways(row):
+    nodes, layer = ENDINGS[row]
+    model = network(nodes, **{"class": np.ones((2, 1, 6))} if "class" in nodes else {})
+    if "class" in nodes:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    if layer is None:
+        with pytest.raises(cam_onnx.LayerNotFound, match=r"candidates: |no value with spatial extent"):
+            cam_onnx.convert(model)
+    else:
+        assert default(model)[0] == layer
 
 
 def test_inspect_says_why():
