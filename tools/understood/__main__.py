@@ -1,0 +1,74 @@
+"""``python -m tools.understood [NAME...]``: look at networks with no options, and write docs/understood.md.
+
+A network's file is made once, into build/understood/, with what its framework says of it (extra ``zoo``); it is looked
+at anew every time. ``--made`` looks at what is there only. What stands on the page stays until it is looked at again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import multiprocessing
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from cam_onnx import files
+from tools.understood.judge import Row, judge
+from tools.understood.make import KEPT, made, make
+from tools.understood.page import page
+from tools.zoo.networks import NETWORKS
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "understood.md"
+NAMES = [name for name, network in NETWORKS.items() if network.library != "task"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command. Exit 1 if a guess is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tools.understood", description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names or globs, e.g. 'timm/vit*' (default: all)")
+    parser.add_argument("--made", action="store_true", help="only networks whose files are there")
+    options = parser.parse_args(argv)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        if options.names and not any(fnmatch.fnmatch(name, pattern) for pattern in options.names):
+            continue
+        file, known = made(NETWORKS[name])
+        if not known.exists() and not options.made:
+            _apart(name)
+        if known.exists():
+            with np.load(known) as facts:
+                row = judge(name, file, facts)
+            files.write(known.with_suffix(".json"), json.dumps(asdict(row), indent=1).encode())
+            print(f"{name}: {row.verdict}, {row.what}", file=sys.stderr, flush=True)
+    rows = [Row(**json.loads(kept.read_text()))
+            for name in NAMES if (kept := made(NETWORKS[name])[1].with_suffix(".json")).exists()]  # fmt: skip
+    files.write(PAGE, page(rows, len(NAMES)).encode())
+    return int(any(row.verdict == "wrong" for row in rows))
+
+
+def _apart(name: str) -> None:
+    """Make one in a process of its own: memory comes back, and an exporter that crashes takes nothing along."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["timm", "torchvision", "torch.onnx", "tools.understood.reference"])
+    process = context.Process(target=_make, args=(name,))
+    process.start()
+    process.join()
+
+
+def _make(name: str) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # exporters print
+    try:
+        make(NETWORKS[name])
+    except Exception as error:  # noqa: BLE001  (what an exporter cannot do is no fault of ours; the next has its turn)
+        print(f"{name}: not made: {''.join(traceback.format_exception_only(error)).strip()[:300]}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
