@@ -45,6 +45,10 @@ class Extent:
         self.nodes = [node for node in graph if any(y in self._on for y in node.outputs)]
         self._producers = {y: node for node in self.nodes for y in node.outputs}
         self._order = {node: i for i, node in enumerate(self.nodes)}
+        self._users: dict[ir.Value, list[ir.Node]] = {}
+        for node in self.nodes:
+            for x in self._given(node):
+                self._users.setdefault(x, []).append(node)
         self._read: dict[ir.Value, set[int]] = {score: self._lists(score)}
         for node in reversed(self.nodes):
             for x in self._given(node):
@@ -74,9 +78,16 @@ class Extent:
             return True
         if roles is None:
             return sum(size != 1 for size in sizes[1:]) > 1  # one axis beside the batch are channels
+        if self._folded(value):
+            return any(self.carries(node, value) for node in self._users.get(value, ()))
         read = self._read.get(value, set())
         return any(size != 1 and self._place(role, len(sizes), a in read)
                    for a, (role, size) in enumerate(zip(roles, sizes, strict=True)))  # fmt: skip
+
+    def _folded(self, value: ir.Value) -> bool:
+        """Whether a list shares its axis with the samples, as before a Gemm: what is read of it, the next ones say."""
+        return any(isinstance(role, Windows) and any(isinstance(part, Positions) for part, _ in role.parts)
+                   for role in self._roles.get(value, ()))  # fmt: skip
 
     def _place(self, role: str, rank: int, read: bool) -> bool:
         if isinstance(role, Positions):
@@ -88,6 +99,8 @@ class Extent:
     def carries(self, node: ir.Node, x: ir.Value) -> bool:
         """Whether positions of a value are read by this node."""
         lists = self._lists(x)
+        if self._folded(x):
+            return any(self.holds(y) for y in node.outputs if y in self._on)
         if not lists:
             return self.holds(x)
         return any(self._reads(node, i, a) for i, each in enumerate(node.inputs) if each is x for a in lists) or (
@@ -167,6 +180,8 @@ class Extent:
         if kind == "Concat" or kind in ALIGNED or (kind in _ALONG and i == 0 and not _along(node, rank, axis)):
             return self._wanted(y, axis + shift)
         if kind in ("Flatten", "Reshape", "Squeeze", "Unsqueeze"):
+            if self._folded(y):
+                return self.holds(y)
             mine, its = sorted(self._lists(x)), sorted(self._lists(y))
             return len(mine) != len(its) or self._wanted(y, its[mine.index(axis)])
         return True

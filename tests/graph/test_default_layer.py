@@ -103,7 +103,7 @@ def network(nodes: str, signature: str = "float[n,3,8,8] x", **weights: np.ndarr
     rng = np.random.default_rng(0)
     given |= dict(
         w=rng.normal(size=(6, 3, 4, 4)), w1=rng.normal(size=(6, 6, 1, 1)), v=rng.normal(size=(6, 5)),
-        v2=rng.normal(size=(12, 5)), token=np.ones((1, 1, 6)),
+        v2=rng.normal(size=(12, 5)), w2=rng.normal(size=(6, 6)), rowed=np.array([-1, 6]), back=np.array([2, 5, 6]),
     )  # fmt: skip
     for name, value in given.items():
         if any(name in node.input for node in model.graph.node):
@@ -142,6 +142,11 @@ ENDINGS = {
         d1 = MatMul(q1, k1) p1 = Softmax(d1) z1 = MatMul(p1, c1) c2 = Concat<axis=1>(z1, t)
         q2 = Gather<axis=1>(c2, zero) k2 = Transpose<perm=[0,2,1]>(c2) d2 = MatMul(q2, k2) p2 = Softmax(d2)
         z2 = MatMul(p2, c2) m = Squeeze(z2, axis) y = MatMul(m, v)""", "t",
+    ),
+    "a class token behind a product of rows of tokens and samples": (
+        LIST + """c = Concat<axis=1>(class, t) k = Transpose<perm=[0,2,1]>(c) d = MatMul(c, k) p = Softmax(d)
+        z = MatMul(p, c) rows = Reshape(z, rowed) e = Gemm(rows, w2) u = Reshape(e, back)
+        o = Gather<axis=1>(u, zero) m = Squeeze(o, axis) y = MatMul(m, v)""", "c",
     ),
     "one position": (LIST + "m = Gather<axis=1>(t, first) y = MatMul(m, v)", "r"),
 }  # fmt: skip

@@ -62,7 +62,7 @@ def judge(network: str, file: Path, known: Mapping[str, Array]) -> Row:
             if what or not _near(value, known[key][:count]):
                 continue
             alive = known.get(key.replace("features", "alive"))
-            if name == "entering" and known.get("alive") is not None and known["alive"].any():
+            if name == "entering" and known.get("alive") is not None and known["alive"].all():
                 continue  # what the score reads lies further behind
             if name == "features" and alive is not None and not alive.any():
                 return Row(network, "wrong", f"{words}, on which the score does not depend", score.name, place.name)

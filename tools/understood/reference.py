@@ -23,7 +23,7 @@ BEFORE_POOLING = {
     "densenet121": "",
     "googlenet": "inception5b",
     "inception_v3": "Mixed_7c",
-    "maxvit_t": "blocks",
+    "maxvit_t": "blocks.3",
     "mnasnet0_5": "layers",
     "mobilenet_v2": "features",
     "regnet_x_400mf": "trunk_output",
@@ -38,7 +38,7 @@ BEFORE_POOLING = {
     "vit_b_16": "encoder",
     "vit_b_32": "encoder",
 }
-ATTENTIONS = ("attn", "attention", "gpsa", "mhsa")
+ATTENTIONS = ("attn", "attention", "classblock", "gpsa", "mhsa")
 RESNETS = ("resnet", "resnext", "wide_resnet")
 
 
