@@ -12,10 +12,10 @@ from benchmarks import (  # noqa: F401  (they fill the registry)
     beside_torch,
     conversion,
     forms,
-    many_runs,
     networks,
     processes,
     quantised,
+    repeated,
     report,
 )
 from benchmarks.harness import BENCHMARKS, measure
