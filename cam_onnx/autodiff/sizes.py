@@ -8,20 +8,17 @@ carries it on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
+from cam_onnx.autodiff.entries import MOST, Size, Sizes, integer, numbers_of, vector
+
 __all__ = ["told"]
 
-Size = int | str | None  # a number, the name of a dimension, or unknown
-Sizes = tuple[Size, ...]
-
-_MOST = 64  # entries of a vector of sizes
 _MADE = "unk__"  # how inference names what it does not know
-_SAME = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"}  # entries stay, in order
 
 
 def told(graph: ir.Graph, taken: dict[ir.Node, str]) -> dict[str, onnx.TypeProto]:
@@ -72,7 +69,7 @@ class _Known:
         constant = value.const_value
         if constant is None:
             return (None,) * n if (n := _length(value)) is not None else None
-        if constant.size > _MOST or not _counts(constant.dtype):
+        if constant.size > MOST or not _counts(constant.dtype):
             return None
         return tuple(int(entry) for entry in constant.numpy().reshape(-1))
 
@@ -90,7 +87,7 @@ class _Known:
         """Compute the entries of what a node gives, if they are sizes."""
         x, y = node.inputs[0] if node.inputs else None, node.outputs[0]
         if node.op_type == "If":
-            if condition := _numbers_of(self.entries(x)):
+            if condition := numbers_of(self.entries(x)):
                 self._take(node, "then_branch" if condition[0] else "else_branch")
             return
         if y.shape is not None and len(y.shape) > 1:
@@ -99,9 +96,9 @@ class _Known:
             if x is not None and (x.shape is not None or x in self._shapes):
                 dims = self.dims(x)
                 if node.op_type == "Shape":
-                    start, end = (_integer(node, name, default) for name, default in (("start", 0), ("end", None)))
+                    start, end = (integer(node, name, default) for name, default in (("start", 0), ("end", None)))
                     self._entries[y] = dims[start:end]
-                elif (numbers := _numbers_of(dims)) is not None:
+                elif (numbers := numbers_of(dims)) is not None:
                     self._entries[y] = (math.prod(numbers),)
             return
         if node.op_type == "Split":
@@ -109,8 +106,8 @@ class _Known:
             return
         given = [self.entries(x) for x in node.inputs]
         if given and None not in given:
-            result = _vector(node, [each for each in given if each is not None])
-            if result is not None and len(result) <= _MOST:
+            result = vector(node, [each for each in given if each is not None])
+            if result is not None and len(result) <= MOST:
                 self._entries[y] = result
 
     def _divide(self, node: ir.Node) -> None:
@@ -118,7 +115,7 @@ class _Known:
         whole, count = self.entries(node.inputs[0]), len(node.outputs)
         if whole is None:
             return
-        sizes = _numbers_of(self.entries(node.inputs[1])) if len(node.inputs) > 1 else None
+        sizes = numbers_of(self.entries(node.inputs[1])) if len(node.inputs) > 1 else None
         if sizes is None:
             each = -(-len(whole) // count)
             sizes = [len(whole[i * each : (i + 1) * each]) for i in range(count)]
@@ -138,7 +135,7 @@ class _Known:
             if (entries := self.entries(given)) is None:
                 continue
             self._entries[y] = entries
-            numbers = _numbers_of(entries)
+            numbers = numbers_of(entries)
             if numbers is not None and y.dtype == ir.DataType.INT64 and y.shape is not None and len(y.shape) == 1:
                 y.const_value = ir.tensor(np.array(numbers, np.int64))
 
@@ -148,90 +145,15 @@ def _length(value: ir.Value) -> int | None:
     if value.dtype is None or not _counts(value.dtype) or value.shape is None or len(value.shape) > 1:
         return None
     n = value.shape[0] if len(value.shape) else 1
-    return n if isinstance(n, int) and n <= _MOST else None
+    return n if isinstance(n, int) and n <= MOST else None
 
 
 def _counts(dtype: ir.DataType) -> bool:
     return dtype.is_integer() or dtype == ir.DataType.BOOL
 
 
-def _numbers_of(sizes: Sequence[Size] | None) -> list[int] | None:
-    """Return the entries where all are numbers."""
-    found = [size for size in sizes or () if isinstance(size, int)]
-    return found if sizes is not None and len(found) == len(sizes) else None
-
-
 def _open(size: Size) -> bool:
     return size is None or (isinstance(size, str) and size.startswith(_MADE))
-
-
-def _integer(node: ir.Node, name: str, default: int | None) -> int | None:
-    return node.attributes[name].as_int() if name in node.attributes else default
-
-
-# -- entries ---------------------------------------------------------------------------------------------------------
-
-
-def _vector(node: ir.Node, given: Sequence[Sizes]) -> Sizes | None:
-    kind = node.op_type
-    if kind in _SAME:
-        return given[0]
-    if kind == "Concat":
-        return tuple(entry for each in given for entry in each)
-    if kind == "Gather" and (at := _numbers_of(given[1])) is not None:
-        return tuple(given[0][i] if -len(given[0]) <= i < len(given[0]) else None for i in at)
-    if kind == "Slice" and len(given) > 2 and (at := _numbers_of([each[0] for each in given[1:] if each])) is not None:
-        return given[0][at[0] : at[1] : at[3] if len(at) > 3 else 1]
-    if kind == "ConstantOfShape" and len(given[0]) < 2:
-        fill = node.attributes["value"].as_tensor().numpy().reshape(-1)[0] if "value" in node.attributes else 0.0
-        count = given[0][0] if given[0] else 1
-        return (int(fill),) * count if isinstance(count, int) and count <= _MOST and fill == int(fill) else None
-    if kind in _EACH:
-        longest = max(map(len, given), default=0)
-        if any(len(each) not in (1, longest) for each in given):
-            return None
-        wide = [each * longest if len(each) < longest else each for each in given]
-        return tuple(_EACH[kind](*column) for column in zip(*wide, strict=True))
-    return None
-
-
-def _numbers(compute: Callable[[int, int], int], neutral: int | None) -> Callable[[Size, Size], Size]:
-    """Arithmetic of two entries; with the neutral element to its right a symbol stays."""
-
-    def entry(a: Size, b: Size) -> Size:
-        if isinstance(a, int) and isinstance(b, int):
-            return compute(a, b)
-        return a if neutral is not None and b == neutral else None
-
-    return entry
-
-
-def _equal(a: Size, b: Size) -> Size:
-    if a is None or b is None:
-        return None
-    if isinstance(a, int) and isinstance(b, int):
-        return int(a == b)
-    if a == b:
-        return 1
-    numbers = [each for each in (a, b) if isinstance(each, int)]
-    return 0 if numbers and numbers[0] < 0 else None  # no dimension is below 0
-
-
-def _where(condition: Size, a: Size, b: Size) -> Size:
-    if isinstance(condition, int):
-        return a if condition else b
-    return a if a == b else None
-
-
-_EACH: dict[str, Callable[..., Size]] = {
-    "Add": _numbers(lambda a, b: a + b, 0),
-    "Sub": _numbers(lambda a, b: a - b, 0),
-    "Mul": _numbers(lambda a, b: a * b, 1),
-    "Div": _numbers(lambda a, b: int(a / b) if b else 0, 1),
-    "Mod": _numbers(lambda a, b: a % b if b else 0, None),
-    "Equal": _equal,
-    "Where": _where,
-}
 
 
 # -- shapes ----------------------------------------------------------------------------------------------------------
@@ -244,7 +166,7 @@ def _reshape(known: _Known, node: ir.Node) -> Sizes | None:
     if x.shape is None:
         return _without(tuple(None if size == 0 else size for size in asked))
     given = known.dims(x)
-    if not _integer(node, "allowzero", 0):
+    if not integer(node, "allowzero", 0):
         asked = tuple(given[i] if size == 0 and i < len(given) else size for i, size in enumerate(asked))
     inferred = [i for i, size in enumerate(asked) if size == -1 or size is None]
     if len(inferred) == 1:  # what is left: sizes that stand on both sides cancel
@@ -290,7 +212,7 @@ def _broadcast(a: Size, b: Size) -> Size:
 
 def _slice(known: _Known, node: ir.Node) -> Sizes | None:
     x, *rest = node.inputs
-    if x is None or x.shape is None or len(rest) < 3 or (axes := _numbers_of(known.entries(rest[2]))) is None:
+    if x is None or x.shape is None or len(rest) < 3 or (axes := numbers_of(known.entries(rest[2]))) is None:
         return None
     unknown: Sizes = (None,) * len(axes)
     starts, ends = (known.entries(each) or unknown for each in rest[:2])
@@ -306,7 +228,7 @@ def _slice(known: _Known, node: ir.Node) -> Sizes | None:
 def _cut(size: Size, start: Size, end: Size, step: Size) -> Size:
     if start == 0 and step == 1 and (end == size or (isinstance(end, int) and end >= 2**31 - 1)):
         return size
-    numbers = _numbers_of([size, start, end, step])
+    numbers = numbers_of([size, start, end, step])
     return None if numbers is None or step == 0 else len(range(numbers[0])[numbers[1] : numbers[2] : numbers[3]])
 
 

@@ -94,7 +94,7 @@ def test_names_are_checked(row):
 
 
 def test_what_is_read_several_times_is_added_up_the_same_at_each_run():
-    """ONNX Runtime's ScatterND loses sums where its threads meet; this many rows made it lose some in half of the runs."""
+    """ONNX Runtime's ScatterND loses sums where its threads meet: of this many rows, in half of the runs."""
     rng = np.random.default_rng(0)
     indices = rng.integers(0, 64, (4000, 1))
     model = onnx.parser.parse_model(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cam_onnx.graph.cells import regrouped
@@ -80,7 +82,9 @@ WAYS = {
 
 @pytest.mark.parametrize("row", WAYS)
 def test_roles_on_a_way(row):
-    (roles, sizes), steps, expected = WAYS[row]
+    start, steps, expected = WAYS[row]
+    roles: tuple[str, ...] | None = start[0]
+    sizes: Any = start[1]
     for step in steps:
         if isinstance(step, tuple):
             roles, sizes = tuple(roles[i] for i in step), [sizes[i] for i in step]

@@ -81,8 +81,8 @@ def reference(model: nn.Module, network: Network, x: torch.Tensor) -> dict[str, 
 
 
 def _timm(model: nn.Module, network: Network, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    found = model.forward_features(x.clone().requires_grad_())  # type: ignore[operator]
-    output = model.forward_head(found)  # type: ignore[operator]
+    found = model.forward_features(x.clone().requires_grad_())
+    output = model.forward_head(found)
     return list(found) if isinstance(found, (list, tuple)) else [found], output
 
 
@@ -95,8 +95,8 @@ def _torchvision(model: nn.Module, network: Network, x: torch.Tensor) -> tuple[l
         output = model(x.clone().requires_grad_())
         handle.remove()
     else:  # densenet: a ReLU of no module stands between
-        kept.append(torch.relu(model.features(x.clone().requires_grad_())))  # type: ignore[operator]
-        output = model.classifier(kept[0].mean((2, 3)))  # type: ignore[operator]
+        kept.append(torch.relu(model.features(x.clone().requires_grad_())))
+        output = model.classifier(kept[0].mean((2, 3)))
     return kept, output
 
 
@@ -105,14 +105,14 @@ def _laid_out(value: torch.Tensor, model: nn.Module) -> Array | None:
     width = getattr(model, "num_features", None)
     if value.ndim == 4:
         last = width is not None and value.shape[-1] == width and value.shape[1] != width
-        return (value.permute(0, 3, 1, 2) if last else value).numpy()
+        return np.asarray(value.permute(0, 3, 1, 2) if last else value)
     if value.ndim == 5:
-        return value.numpy()
+        return np.asarray(value)
     if value.ndim != 3:
         return None
     count = value.shape[1]
     for before in (getattr(model, "num_prefix_tokens", 0), 0, 1, 2, 5):
         side = round(max(count - before, 0) ** 0.5)
         if side > 1 and side * side == count - before:
-            return value[:, before:].transpose(1, 2).unflatten(2, (side, side)).numpy()
+            return np.asarray(value[:, before:].transpose(1, 2).unflatten(2, (side, side)))
     return None
