@@ -22,6 +22,7 @@ GENERATED = {
     "conformance-pytorch.md",
     "parity.md",
     "sanity.md",
+    "understood.md",
     "zoo.md",
 }  # written by benchmarks/, tools/conformance/, tools/zoo/
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)

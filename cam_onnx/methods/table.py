@@ -240,7 +240,7 @@ def _fold(name: str) -> str:
 
 def without_gradient() -> list[str]:
     """Return the methods that any network has all for, without a derivative; first those that depend on the class."""
-    free = [entry for entry in METHODS.values() if not entry.needs_gradient and not entry.lists]
+    free = [e for e in METHODS.values() if not e.needs_gradient and not e.lists and not e.target]
     return [entry.name for entry in sorted(free, key=lambda entry: not entry.calls)]
 
 
