@@ -24,9 +24,7 @@ DATA = json.loads((ROOT / "docs" / "conformance.json").read_text())
 BUCKETS: dict[str, list[str]] = DATA["cases"]
 
 # by name and with the reason, so that none comes unseen; what works is taken out
-FORWARD = {
-    name: "ai.onnx.preview.training::Gradient" for name in ("test_gradient_of_add", "test_gradient_of_add_and_mul")
-}
+FORWARD = dict.fromkeys(("test_gradient_of_add", "test_gradient_of_add_and_mul"), "ai.onnx.preview.training::Gradient")
 OTHER = {
     "test_maxunpool_export_with_output_shape": "indices in the larger output, as PyTorch",
     "test_maxunpool_export_with_output_shape@11": "indices in the larger output, as PyTorch",
