@@ -112,7 +112,7 @@ FEW = ("score-cam", "is-cam", "ablation-cam")
 
 def compare(case: Case, done: set[tuple[str, str]], kept: dict[str, Array]) -> Iterator[dict[str, Any]]:
     """Yield a row for every library and method that is not `done`; the libraries' maps go into `kept`."""
-    ours = _Ours(case)
+    ours, double = _Ours(case), case.double()  # before a library hangs its hooks in
     pairs = [(library, method) for library, (methods, _) in LIBRARIES.items() for method in methods]
     for library, method in sorted(pairs, key=lambda pair: pair[1] in LATE):
         few = case.name.startswith("textures") or (case.name, method) == ("resnet18", "ablation-cam")
@@ -127,7 +127,9 @@ def compare(case: Case, done: set[tuple[str, str]], kept: dict[str, Array]) -> I
         kept[f"{case.name}/{library}/{method}"] = other
         row |= _judge(ours, library, method, other)
         if row.get("error", 0) >= AGREES and (library, method) not in DEPARTURES and METHODS[method].at == "input":
-            row["rounding"] = distance(other, theirs(case.double(), library, method))
+            exact = theirs(double, library, method)
+            row["rounding"] = distance(other, exact)
+            row["ours to double"] = distance(ours.explained(method).saliency, exact)
         yield row
 
 

@@ -59,8 +59,8 @@ class Case:
         return replace(self, model=copy.deepcopy(self.model).double(), x=self.x.double())
 
     def grid(self, values: torch.Tensor) -> torch.Tensor:
-        """Return patches on their grid, without the class token; anything else as it is."""
-        if not self.tokens:
+        """Return patches (N, T, K) on their grid, without the class token; anything else as it is."""
+        if not self.tokens or values.ndim != 3:
             return values
         side = int((values.shape[1] - 1) ** 0.5)
         return values[:, 1:].reshape(len(values), side, side, -1).permute(0, 3, 1, 2)
