@@ -76,7 +76,7 @@ class _Marker:
                 stack.pop()
                 continue
             rule = self.find(node)
-            if rule is not None and rule.flow is not None and self.bodies and node not in self.bodies.taken_branch:
+            if self._flows(node, rule):
                 self._through(node, bits, path, reached)
                 continue
             read = reads(node) if graphs(node) else [x for x in node.inputs if x is not None]
@@ -143,6 +143,11 @@ class _Marker:
         if found:
             reached.append(node)
 
+    def _flows(self, node: ir.Node, rule: Rule | None) -> bool:
+        """Whether a node is gone through by its subgraphs: not an If that always takes one branch, but all others."""
+        flow = rule is not None and rule.flow is not None
+        return flow and self.bodies is not None and node not in self.bodies.taken_branch
+
     def _written(self, node: ir.Node, rule: Rule | None) -> Body | None:
         if self.bodies is not None and node in self.bodies.taken_branch:
             return self.bodies.branch(node)
@@ -179,7 +184,7 @@ class _Marker:
             if not _holding(read):
                 continue
             rule = self.find(node)
-            if rule is not None and rule.flow is not None and (not self.bodies or node not in self.bodies.taken_branch):
+            if self._flows(node, rule):
                 for region in self._regions(node):
                     inner = {s for sources in region.depends.values() for s in sources}
                     found.update(dict.fromkeys(s for s in inner if s not in region.body.inputs))
