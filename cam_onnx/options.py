@@ -14,10 +14,9 @@ from cam_onnx.external import External, check_external
 from cam_onnx.inlined import check_size
 from cam_onnx.limits import DEFAULTS, Limits, raise_it
 from cam_onnx.presets import PRESETS
+from cam_onnx.wire import LONGEST
 
 __all__ = ["check_model", "read_labels", "read_model", "read_preprocess"]
-
-PROTOBUF = (1 << 31) - 1  # bytes of one message
 
 
 def read_preprocess(source: Preprocess | str | os.PathLike[str] | None) -> Preprocess | None:
@@ -66,8 +65,8 @@ def read_model(source: Any, limits: Limits = DEFAULTS) -> tuple[bytes, str | Non
     """Return a model's bytes, and its path if it has one. Loads no onnx."""
     if isinstance(source, (str, os.PathLike)):
         path, limit, todo = os.fspath(source), limits.max_model_bytes, raise_it("max_model_bytes")
-        if limit > PROTOBUF:
-            limit, todo = PROTOBUF, "no ONNX file can be larger; export it with external data"
+        if limit > LONGEST:
+            limit, todo = LONGEST, "no ONNX file can be larger; export it with external data"
         return files.read(path, what="model", limit=limit, todo=todo), path
     if hasattr(source, "SerializeToString"):  # an onnx.ModelProto
         source = source.SerializeToString(deterministic=True)

@@ -76,7 +76,9 @@ def read(model: Any, asked: Converting) -> Reading:
     folder = None if path is None else os.path.dirname(os.path.abspath(path))
     if entry is None:
         check_model(data, path, asked.limits)  # convert does so too, but importing it takes a second
-        return convert(path or data, folder, asked)
+        source = path or data
+        del data  # as large as the weights: convert reads the file again
+        return convert(source, folder, asked)
     contract = Contract.from_json(entry, "the model" if path is None else shown(path))
     contract.agrees(asked.layers, asked.score)
     return Reading(data, contract, check_model(data, path, asked.limits), folder, path or data, plain=False)

@@ -7,14 +7,20 @@ subgraphs are a stack), no allocation that a declared size could inflate. Standa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from cam_onnx.errors import InvalidModel, shown
 
-__all__ = ["Field", "Malformed", "fields", "metadata", "nodes", "tensors", "top_level"]
+__all__ = [
+    "LONGEST", "Field", "Malformed", "Piece", "changed", "fields", "message", "metadata", "nodes", "tensors",
+    "top_level", "written",
+]  # fmt: skip
+
+Piece = bytes | memoryview
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+LONGEST = (1 << 31) - 1  # bytes of one message
 
 # Fields of ModelProto.
 IR_VERSION, GRAPH, OPSET_IMPORT, METADATA_PROPS = 1, 7, 8, 14
@@ -80,6 +86,36 @@ def fields(view: memoryview) -> Iterator[Field]:
             raise Malformed(f"field {tag} is cut off", size - (end - at))
         yield Field(tag, wire, 0, view[at : at + size])
         at += size
+
+
+def written(field: Field) -> list[Piece]:
+    """Return a field's bytes, in pieces that hold no copy of it."""
+    if field.wire == BYTES:
+        return message(field.tag, [field.view])
+    return [_number(field.tag << 3 | field.wire), _number(field.number) if field.wire == VARINT else field.view]
+
+
+def message(tag: int, content: Sequence[Piece]) -> list[Piece]:
+    """Return a field of bytes, or of a message, that holds `content`."""
+    return [_number(tag << 3 | BYTES), _number(sum(map(len, content))), *content]
+
+
+def changed(view: memoryview, change: Callable[[Field], list[Piece] | None]) -> list[Piece]:
+    """Return a message in which some fields are others: `change` returns what stands for one, or None to keep it."""
+    return [piece for field in fields(view) for piece in _either(change(field), field)]
+
+
+def _either(other: list[Piece] | None, field: Field) -> list[Piece]:
+    return written(field) if other is None else other
+
+
+def _number(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
 
 
 def top_level(data: bytes, where: object = "the model") -> list[Field]:

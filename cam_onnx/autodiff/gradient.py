@@ -53,7 +53,7 @@ def gradient(model: ModelLike, wrt: Sequence[str], of: Sequence[str], table: Tab
     UnsupportedOpset
         What is emitted needs a newer opset, and the file cannot be raised to it.
     """
-    return at_lowest_opset(load(model), lambda loaded: _differentiate(loaded, wrt, of, table))
+    return at_lowest_opset(load(model, whole=True), lambda loaded: _differentiate(loaded, wrt, of, table))
 
 
 def at_lowest_opset(model: Model, build: Callable[[Model], T]) -> T:

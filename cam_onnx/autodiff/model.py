@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import onnx
@@ -25,6 +25,7 @@ from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
 from cam_onnx.autodiff.quantised import annotate
 from cam_onnx.autodiff.raising import Unraisable, keep_old_meanings
 from cam_onnx.autodiff.skeleton import skeleton
+from cam_onnx.autodiff.weights import Held, filled, lift, show
 from cam_onnx.autodiff.writing import constant_of
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
@@ -46,7 +47,7 @@ class Model:
     Attributes
     ----------
     proto : onnx.ModelProto
-        The original, or its raised form.
+        The original, or its raised form; without the data of its `weights`.
     graph : onnx_ir.Graph
         The view, with inferred types and shapes.
     folder : str or None
@@ -59,6 +60,8 @@ class Model:
         Sparse initializers, which the view does not know: values that nothing in it gives.
     raised : dict
         What was raised, e.g. ``{"opset": [9, 13]}``.
+    weights : dict of Held
+        By name; large initializers of the graph.
     """
 
     proto: onnx.ModelProto
@@ -67,7 +70,8 @@ class Model:
     source_sha256: str = ""
     raised: dict[str, list[int]] = field(default_factory=dict)
     external: list[External] = field(default_factory=list)
-    sparse: list[ir.Value] = field(default_factory=list)
+    weights: dict[str, Held] = field(default_factory=dict)
+    sparse: list[ir.Value] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.opset = next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
@@ -91,6 +95,16 @@ class Model:
     def names(self) -> set[str]:
         """Return every name of a value or node in the model, its functions, and the bodies that were written out."""
         return self.bodies.taken | {n for n in self.values if n}
+
+    def of(self, proto: onnx.ModelProto, raised: dict[str, list[int]] | None = None) -> Model:
+        """Return this model with another message, which has no weights beyond its own."""
+        kept = {tensor.name for tensor in proto.graph.initializer}
+        weights = {name: held for name, held in self.weights.items() if name in kept}
+        return replace(self, proto=proto, raised=self.raised if raised is None else raised, weights=weights)
+
+    def whole(self) -> onnx.ModelProto:
+        """Return the message with its weights."""
+        return filled(self.proto, self.weights)
 
     def raise_to(self, opset: int) -> Model:
         """Return the model raised to `opset` by onnx's version converter.
@@ -134,11 +148,11 @@ class Model:
         record = {**self.raised, "opset": [self.raised.get("opset", [self.opset])[0], opset]}
         if self.proto.ir_version != converted.ir_version:
             record["ir_version"] = [self.raised.get("ir_version", [self.proto.ir_version])[0], converted.ir_version]
-        return Model(converted, self.folder, self.name, self.source_sha256, record, self.external)
+        return self.of(converted, record)
 
 
-def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
-    """Load a model from a path, bytes or a ModelProto.
+def load(model: ModelLike, limits: Limits = DEFAULTS, whole: bool = False) -> Model:
+    """Load a model from a path, bytes or a ModelProto; `whole` if a message with its weights is what is wanted of it.
 
     External data stays where it is: every entry is checked, none is read. A file of IR version below 4 is raised
     to 4, since a runtime would treat its weights as variables.
@@ -158,21 +172,20 @@ def load(model: ModelLike, limits: Limits = DEFAULTS) -> Model:
     entries = check_model(data, given, limits)
     check_tensors(data, name)
     proto = onnx.ModelProto()
+    light, weights = (data, {}) if whole else lift(data)
     try:
-        proto.ParseFromString(data)
+        proto.ParseFromString(light)
     except Exception as error:  # protobuf's DecodeError
         raise InvalidModel(f"{name}: not an ONNX model, or damaged ({error})") from error
     source = hashlib.sha256(data).hexdigest()
-    del data  # as large as the weights
+    del data, light  # unless there are weights in it
     check(proto, name)
-    loaded = Model(proto, os.path.dirname(path) if path else None, name, source, external=entries)
+    raised: dict[str, list[int]] = {}
     if proto.ir_version < 4:
-        fixed = onnx.ModelProto()
-        fixed.CopyFrom(proto)
-        _without_initializer_inputs(fixed)
-        fixed.ir_version = 4
-        loaded = Model(fixed, loaded.folder, name, source, {"ir_version": [proto.ir_version, 4]}, entries)
-    return loaded
+        raised["ir_version"] = [proto.ir_version, 4]
+        _without_initializer_inputs(proto)
+        proto.ir_version = 4
+    return Model(proto, os.path.dirname(path) if path else None, name, source, raised, entries, weights)
 
 
 def _reason(error: Exception) -> str:
@@ -247,6 +260,7 @@ def view(model: Model) -> ir.Graph:
     model.sparse = [value for value in graph.inputs if value.name in sparse]
     for value in model.sparse:
         graph.inputs.remove(value)
+    show(graph, model.weights)
     if model.folder:
         ir.external_data.set_base_dir(graph, model.folder)
     _retype([*_values(graph), *model.sparse], inferred(model.proto, model.name))

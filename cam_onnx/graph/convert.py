@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import onnx
@@ -15,6 +15,7 @@ import cam_onnx
 from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.table import RULES, Table
+from cam_onnx.autodiff.weights import Held, filled, pieces
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import ContractError, Disconnected, InputError, LayerNotFound, UnsupportedOperators, shown
 from cam_onnx.external import External
@@ -46,24 +47,31 @@ class Converted:
 
     Attributes
     ----------
-    model : onnx.ModelProto
-        External data entries still point to the original's files.
     contract : Contract
-    external : list of External
-        These entries, checked, with their files.
     notes : list of str
         What its user should know, a line each.
+    proto : onnx.ModelProto
+        Without the data of `weights`.
+    weights : dict of Held
+        In the original's bytes.
+    external : list of External
+        Checked entries of external data, which still point to the original's files.
     """
 
-    model: onnx.ModelProto
     contract: Contract
+    notes: list[str]
+    proto: onnx.ModelProto
+    weights: Mapping[str, Held] = field(default_factory=dict)
     external: list[External] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The whole message; what was external in the original points to its files."""
+        return filled(self.proto, self.weights)
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes; the same model and arguments give the same bytes."""
-        data: bytes = self.model.SerializeToString(deterministic=True)
-        return data
+        return b"".join(pieces(self.proto, self.weights))
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the file, and ``<path>.data`` beside it if the original has external data.
@@ -78,7 +86,7 @@ class Converted:
         WriteFailed
             Nothing was written, or what was there before is intact.
         """
-        save(self.model, self.external, path)
+        save(self.proto, self.weights, self.external, path)
         return os.fspath(path)
 
 
@@ -166,7 +174,7 @@ def convert(
                 "file (reconvert=True, --reconvert)"
             )
         proto, raised = original(loaded.proto, old, loaded.name), dict(old.raised)
-        loaded = Model(proto, loaded.folder, loaded.name, loaded.source_sha256, raised, loaded.external)
+        loaded = loaded.of(proto, raised)
         source_sha256 = old.source_sha256
         settings = {name: getattr(old, name) if given is None else given for name, given in settings.items()}
 
@@ -222,7 +230,7 @@ def convert(
     for layer in contract.layers:
         chosen.check(layer.head, layer.name)
     proto.metadata_props.add(key=KEY, value=contract.to_json())
-    return Converted(proto, contract, loaded.external, [*_notes(prepared, contract), *notes])
+    return Converted(contract, [*_notes(prepared, contract), *notes], proto, prepared.weights, loaded.external)
 
 
 class Built(NamedTuple):

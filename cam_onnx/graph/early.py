@@ -65,8 +65,7 @@ def read_early(seeded: Seeded) -> tuple[Seeded, list[str]]:
             _read(made, to)
             proto.graph.node.append(made)
         names.append(to[name])
-    again = Model(proto, model.folder, model.name, model.source_sha256, model.raised, model.external)
-    return replace(seeded, model=again), [*names, name]
+    return replace(seeded, model=model.of(proto)), [*names, name]
 
 
 def _ends(model: Model, way: Path, places: Sequence[int]) -> list[ir.Value]:

@@ -149,7 +149,7 @@ def with_real_layers(model: Model, names: Sequence[str]) -> tuple[Model, dict[st
             nodes.insert(place, onnx.helper.make_node(op_type, [x, *given], [y], **options))
     if not real:
         return model, real
-    return Model(proto, model.folder, model.name, raised=model.raised, external=model.external), real
+    return model.of(proto), real
 
 
 def between(nodes: Sequence[ir.Node], layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:

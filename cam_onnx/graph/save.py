@@ -7,11 +7,12 @@ says. The two files appear by rename, the weights first.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx
 
 from cam_onnx import files
+from cam_onnx.autodiff.weights import Held, pieces
 from cam_onnx.errors import InputError, shown
 from cam_onnx.external import External
 
@@ -21,8 +22,10 @@ _ALIGNMENT = 4096  # of each tensor: runtimes may map them
 _CHUNK = 1 << 22
 
 
-def save(model: onnx.ModelProto, entries: Sequence[External], path: str | os.PathLike[str]) -> None:
-    """Write `model`, whose checked external data is `entries`, to `path` (and ``<path>.data``).
+def save(
+    model: onnx.ModelProto, weights: Mapping[str, Held], entries: Sequence[External], path: str | os.PathLike[str]
+) -> None:
+    """Write `model` with its `weights`, whose checked external data is `entries`, to `path` (and ``<path>.data``).
 
     Raises
     ------
@@ -34,7 +37,7 @@ def save(model: onnx.ModelProto, entries: Sequence[External], path: str | os.Pat
     path = os.fspath(path)
     files.check_writable(path)
     if not entries:
-        files.write(path, model.SerializeToString(deterministic=True))
+        files.write(path, pieces(model, weights))
         return
     beside = f"{path}.data"
     files.check_writable(beside)
@@ -61,7 +64,7 @@ def save(model: onnx.ModelProto, entries: Sequence[External], path: str | os.Pat
     is_new = not os.path.lexists(beside)
     files.write(beside, _stream(distinct, [offsets[e.location, e.offset] for e in distinct]))
     try:
-        files.write(path, moved.SerializeToString(deterministic=True))
+        files.write(path, pieces(moved, weights))
     except BaseException:
         if is_new:  # weights without their model are of no use to anybody
             os.unlink(beside)

@@ -87,7 +87,7 @@ def extend(model: Model, score: Score, kind: Kind | None, target_input: str) -> 
         named = op.output(values, "cam_value")
         batch = _batch(model, source)
         declared = info(named.name, dtype, [batch, classes])
-        extended = _again(model, append(model.proto, op, [declared]))
+        extended = model.of(append(model.proto, op, [declared]))
         return Seeded(extended, Score(named.name, single=False, classes=classes), read=(score.name,))
     target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
     choice = choose(op, op.primal(source), score, target)
@@ -102,12 +102,8 @@ def extend(model: Model, score: Score, kind: Kind | None, target_input: str) -> 
     if target_input == "optional":
         initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
     inputs = [info(target.name, ir.DataType.INT64, target.dims)]
-    extended = _again(model, append(model.proto, op, outputs, inputs, initializers))
+    extended = model.of(append(model.proto, op, outputs, inputs, initializers))
     return Seeded(extended, score, Chosen(target.name, named.name, cls.name), read=(score.name,))
-
-
-def _again(model: Model, proto: onnx.ModelProto) -> Model:
-    return Model(proto, model.folder, model.name, model.source_sha256, model.raised, model.external)
 
 
 def _batch(model: Model, source: ir.Value) -> int | str | None:

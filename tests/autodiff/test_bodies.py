@@ -127,7 +127,7 @@ def test_functions_are_raised_with_the_model():
     assert [o.version for o in body.opset_import if o.domain == ""] == [18]
     assert [node.op_type for node in body.node] == ["Constant", "ReduceMean", "Mul"]
     feeds = {"x": X, "ax": np.array([1])}
-    np.testing.assert_allclose(run(raised.proto, feeds)[0], run(model, feeds)[0], rtol=1e-6)
+    np.testing.assert_allclose(run(raised.whole(), feeds)[0], run(model, feeds)[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("opset", [7, 9, 11])

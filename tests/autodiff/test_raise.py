@@ -30,7 +30,7 @@ def test_upsample_and_the_first_resize_keep_their_coordinates(operator, opset, m
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(scales, np.float32), "s"))
     x = np.random.default_rng(0).random((1, 3, 5, 4)).astype(np.float32)
     # interpolation weights are rounded in another order
-    np.testing.assert_allclose(run(load(model).raise_to(13).proto, x), run(model, x), atol=2e-6)
+    np.testing.assert_allclose(run(load(model).raise_to(13).whole(), x), run(model, x), atol=2e-6)
 
 
 SCAN = """<ir_version: 4, opset_import: ["": 8]> g (float[b,2] x, float[b,3,2] e, int64[b] n) =>
@@ -44,7 +44,7 @@ def test_the_scan_of_opset_8_has_a_batch():
     feeds = {"x": np.float32(rng.random((2, 2))), "e": np.float32(rng.random((2, 3, 2)))}
     whole, raised = (
         onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feeds)
-        for proto in (model, load(model).raise_to(13).proto)
+        for proto in (model, load(model).raise_to(13).whole())
     )
     for ours, theirs in zip(raised, whole, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)

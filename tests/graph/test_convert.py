@@ -87,7 +87,7 @@ def test_a_raised_file_is_inside_byte_for_byte_and_keeps_foreign_metadata(name):
     model = BUILDERS[name]()
     model.metadata_props.add(key="author", value="Ünï\u202e")
     converted = convert(model).model
-    raised = load(model).raise_to(RAISED[name]).proto
+    raised = load(model).raise_to(RAISED[name]).whole()
     assert without_additions(converted, raised) == raised
     assert converted.metadata_props[0] == model.metadata_props[0]
 
@@ -250,7 +250,7 @@ def test_original_outputs_do_not_change(name):
 def test_original_outputs_do_not_change_in_the_reference_evaluator(name):
     """It executes the graph as written, 16-bit values too."""
     model = BUILDERS[name]()
-    base = load(model).raise_to(LOWEST).proto if name in RAISED else model  # it takes old Softmax for the new one
+    base = load(model).raise_to(LOWEST).whole() if name in RAISED else model  # it takes old Softmax for the new one
     feeds = inputs(model)
     converted = convert(model, layers=every_candidate(model)).to_bytes()
     assert largest_difference(evaluate(base, feeds), evaluate(converted, feeds, output_names(model))) == 0
@@ -383,7 +383,7 @@ def test_behind_pooling_and_a_linear_layer_only_a_row_is_gathered(name):
     model = BUILDERS[name]()
     for converted in (convert(model), convert(model, score="logits" if name != "regression" else None)):
         count = len(
-            without_additions(converted.model, load(model).raise_to(13).proto if name in RAISED else model).graph.node
+            without_additions(converted.model, load(model).raise_to(13).whole() if name in RAISED else model).graph.node
         )
         added = [node.op_type for node in converted.model.graph.node[count:]]
         assert "Gather" in added
@@ -495,7 +495,7 @@ def test_the_gradient_is_the_general_differentiator_s(name):
     ours = run(converted.to_bytes(), {**feeds, contract.roles["target"]: target}, [*names, contract.roles["logits"]])
     seed = np.zeros(ours[-1].shape, np.float32)
     seed[range(len(target)), target] = 1
-    base = load(model).raise_to(LOWEST).proto if name in RAISED else model
+    base = load(model).raise_to(LOWEST).whole() if name in RAISED else model
     general = autodiff.gradient(base, layers, [contract.score])
     theirs = run(general, {**feeds, f"cotangent/{contract.score}": seed}, [f"grad/{layer}" for layer in layers])
     for layer, x, y in zip(layers, ours[:-1], theirs, strict=True):

@@ -143,7 +143,7 @@ def raised(name):
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_default_is_the_last_value_with_extent(name):
-    assert place(raised(name).proto) == ("features", AXES.get(name, Axes()))
+    assert place(raised(name).whole()) == ("features", AXES.get(name, Axes()))
 
 
 @pytest.mark.parametrize("name", BUILDERS)
