@@ -20,7 +20,9 @@ __all__: list[str] = []
 
 CAPTUM = (*ZOO, "captum")
 CHANNELS = 64  # of the layer that masks are made of: ResNet-18's first stage
-MEASURED = 1 / 8  # of pytorch-grad-cam's 2,048 runs of ResNet-50
+MASKS = 96  # of RISE, whose default is 2,000: a ratio is the same of fewer
+WINDOW, STRIDE = 0.15, 0.15  # of occlusion, whose default stride is half of it
+MEASURED = 1 / 32  # of pytorch-grad-cam's 2,048 runs of ResNet-50: two of its batches
 
 
 def picture() -> Any:
@@ -48,13 +50,13 @@ def explained(model: bytes, method: str, options: dict[str, Any], layer: str | N
 def bare(count: int, back: bool, forward: int = 0) -> Callable[[], None]:
     """Return `count` pictures through ResNet-18, forwards or also back to the picture, in batches as large as ours."""
     import cam_onnx
-    from cam_onnx.calls import _size
+    from cam_onnx.calls import batch_size
 
     plain = session(exported("resnet18"))
     data = exported("resnet18") if not back else cam_onnx.convert(exported("resnet18"), layers=["input"]).to_bytes()
     run = session(data) if back else plain
     x = picture()
-    batch = np.repeat(x, min(count, _size(x.nbytes)), axis=0)
+    batch = np.repeat(x, min(count, batch_size(x.nbytes)), axis=0)
     outputs = ["cam_gradients"] if back else [plain.get_outputs()[0].name]
 
     def all_of_them() -> None:
@@ -77,17 +79,20 @@ def stage() -> str:
 
 
 def windows() -> int:
-    """Return how many windows occlusion has by default: as many along each side."""
+    """Return how many windows occlusion has: as many along each side."""
     from cam_onnx.methods.occlusion import _starts
 
-    return len(_starts(224, round(0.15 * 224), round(0.075 * 224))) ** 2
+    return len(_starts(224, round(WINDOW * 224), round(STRIDE * 224))) ** 2
 
 
-def over_bare(method: str, count: int, back: bool = False, forward: int = 0, masks: int = 0) -> Callable[[], Pair]:
+OPTIONS: dict[str, dict[str, Any]] = {"rise": {"masks": MASKS}, "occlusion": {"window": WINDOW, "stride": STRIDE}}
+
+
+def over_bare(method: str, count: int, back: bool = False, forward: int = 0) -> Callable[[], Pair]:
     def prepare() -> Pair:
         layer = stage() if method == "score-cam" else None
-        options = {"masks": masks} if masks else {}
-        return Pair(explained(exported("resnet18"), method, options, layer), bare(count, back, forward))
+        run = explained(exported("resnet18"), method, OPTIONS.get(method, {}), layer)
+        return Pair(run, bare(count, back, forward))
 
     return prepare
 
@@ -98,7 +103,8 @@ def beside(method: str, theirs: Callable[[Any, Any], Callable[[], object]]) -> C
 
         layer = stage() if method == "score-cam" else None
         model = torch_network("resnet18").requires_grad_(True)
-        return Pair(explained(exported("resnet18"), method, {}, layer), theirs(model, torch.from_numpy(picture())))
+        run = explained(exported("resnet18"), method, OPTIONS.get(method, {}), layer)
+        return Pair(run, theirs(model, torch.from_numpy(picture())))
 
     return prepare
 
@@ -115,7 +121,7 @@ def occlusion(model: Any, x: Any) -> Callable[[], object]:
     import captum.attr
     import torch
 
-    side, step = round(0.15 * 224), round(0.075 * 224)
+    side, step = round(WINDOW * 224), round(STRIDE * 224)
 
     def run() -> object:
         with torch.no_grad():
@@ -187,13 +193,11 @@ def core() -> Pair:
 
 def register() -> None:
     n = windows()
-    for method, count, masks in (("score-cam", CHANNELS + 1, 0), ("rise", 128, 128), ("occlusion", n + 1, 0)):
-        entry = benchmark(f"bare/{method}", kind="ratio", goal=1.1, rounds=7, needs=ZOO)
-        entry(
-            said(over_bare(method, count, masks=masks), f"{count} pictures of ResNet-18: the method over bare batches.")
-        )
+    for method, count in (("score-cam", CHANNELS + 1), ("rise", MASKS), ("occlusion", n + 1)):
+        entry = benchmark(f"bare/{method}", kind="ratio", goal=1.1, rounds=5, needs=ZOO)
+        entry(said(over_bare(method, count), f"{count} pictures of ResNet-18: the method over bare batches."))
     for method, count, forward in (("smooth-grad", 25, 0), ("integrated-gradients", 32, 2)):
-        entry = benchmark(f"bare/{method}", kind="ratio", goal=1.1, rounds=7, needs=ZOO)
+        entry = benchmark(f"bare/{method}", kind="ratio", goal=1.1, rounds=5, needs=ZOO)
         entry(said(over_bare(method, count, True, forward),
                    f"{count} pictures of ResNet-18 forwards and back: the method over bare batches."))  # fmt: skip
     for method, theirs, library in (
@@ -207,7 +211,7 @@ def register() -> None:
                           goal=most, rounds=3, needs=ZOO)  # fmt: skip
         how = "in closed form" if closed else "by 2,048 runs of its head"
         entry(said(ablation(closed), f"Ablation-CAM of ResNet-50, all channels, {how}, over pytorch-grad-cam's, of "
-                   "which an eighth is measured."))  # fmt: skip
+                   "which a thirty-second is measured."))  # fmt: skip
     benchmark("numpy-core/resnet50", kind="ratio", goal=0.03, rounds=31, needs=ZOO)(core)
 
 

@@ -21,9 +21,10 @@ from cam_onnx.errors import InputError
 if TYPE_CHECKING:
     from cam_onnx.graph.parts import Halves
 
-__all__ = ["Calls", "Parts"]
+__all__ = ["Calls", "Parts", "batch_size"]
 
-BYTES, MOST = 1 << 25, 64  # of a batch's inputs; variants in it
+PICTURES = (1 << 23, 16)  # of a batch: bytes at most, and variants; a network holds some hundred times as much of it
+ACTIVATIONS = (1 << 25, 64)  # behind a late layer there is little else to hold
 
 Tell = Callable[[int, int], None]
 
@@ -95,8 +96,9 @@ class Calls:
         The method can do with fewer results: Ctrl-C ends the calls, not the method.
     tell : callable
         Called with the variants that are done, and all.
-    drops : array (K,), optional
-        Score differences in closed form, where the head is pooling and one linear layer.
+    closed : (float, array (K,)), optional
+        The score, and what it loses without each channel, in closed form: where the head is pooling and one linear
+        layer.
 
     Attributes
     ----------
@@ -112,11 +114,11 @@ class Calls:
         target: int,
         anytime: bool,
         tell: Tell | None,
-        drops: Array | None = None,
+        closed: tuple[float, Array] | None = None,
     ) -> None:
         self._parts, self._feeds, self._layer, self._anytime, self._tell = parts, dict(feeds), layer, anytime, tell
         self._target = {parts.contract.roles["target"]: np.array([target], np.int64)}
-        self._drops = drops
+        self._closed = closed
         self._layout = Layout(layer, picture_size(parts.contract, feeds))
         self.stopped = ""
 
@@ -156,7 +158,7 @@ class Calls:
         fixed = None if cut.repeats else _batch(trunk, self._feeds) or 1
         crossing = trunk.run(check_feeds(trunk, _repeated(self._feeds, 1 if cut.repeats else fixed or 1)), cut.crossing)
         own = crossing.pop(cut.crossing[0])
-        size = fixed or _size(own.nbytes + sum(v.nbytes for v in crossing.values()))
+        size = fixed or batch_size(own.nbytes + sum(v.nbytes for v in crossing.values()), *ACTIVATIONS)
 
         def feed(group: Array) -> dict[str, Array]:
             rest = {k: np.repeat(v, len(group), axis=0) for k, v in crossing.items()} if cut.repeats else crossing
@@ -199,7 +201,7 @@ class Calls:
             pictures = np.rint(group) if like.dtype.kind in "iu" else group
             return {**_repeated(others, len(group)), name: pictures.transpose(order).astype(like.dtype), **self._target}
 
-        size = fixed or _size(sum(value.nbytes for value in self._feeds.values()))
+        size = fixed or batch_size(sum(value.nbytes for value in self._feeds.values()))
         yield from self._batches(engine, variants, count, size, fixed, feed, names)
 
     def _batches(
@@ -231,14 +233,15 @@ class _Head:
     """`Calls.head`, with the closed form where there is one."""
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self.drops = calls, calls._drops
+        self._calls, self.closed = calls, calls._closed
 
     def __call__(self, variants: Iterable[Array], count: int) -> Iterator[float]:
         return self._calls.head(variants, count)
 
 
-def _size(nbytes: int) -> int:
-    return max(1, min(MOST, BYTES // max(nbytes, 1)))
+def batch_size(nbytes: int, most_bytes: int = PICTURES[0], most: int = PICTURES[1]) -> int:
+    """Return how many variants of `nbytes` each run together."""
+    return max(1, min(most, most_bytes // max(nbytes, 1)))
 
 
 def _batch(engine: Engine, feeds: Mapping[str, Array]) -> int | None:

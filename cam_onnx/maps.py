@@ -138,15 +138,16 @@ def _results(
         for j, layer in enumerate(how.parts.contract.layers):
             part = evidence.layers[layer.name].rows(slice(i, i + 1))
             tell = None if how.progress is None else _scaled(how.progress, i * len(rows) + j, len(rows), len(owner))
-            calls = Calls(
-                how.parts, feeds, layer, int(evidence.target[i]), how.method.anytime, tell, _drops(layer, part)
-            )
+            target, closed = int(evidence.target[i]), _closed(layer, part, evidence.score[i])
+            calls = Calls(how.parts, feeds, layer, target, how.method.anytime, tell, closed)
             needs = _arrays(how.method, part)
             if "image" in how.method.needs and "image" not in needs:
                 needs["image"] = calls.image
             needs |= {need: calls.of(need) for need in how.method.calls}
             result = apply(how.method, **needs, **how.options)
             rows[layer.name].append(result)
+            if tell is not None and not calls.stopped:
+                tell(1, 1)  # a closed form ran nothing
             who = f"{samples.names[sample]}: " if total > 1 else ""
             notes += [f"{who}{note}" for note in (*result.notes, calls.stopped) if note]
             if calls.stopped:
@@ -161,13 +162,13 @@ def _arrays(method: Method, part: LayerEvidence) -> dict[str, Any]:
     return {need: value for need, value in given.items() if need in method.needs}
 
 
-def _drops(layer: Layer, part: LayerEvidence) -> Array | None:
-    """Return y - y with A_k = 0 for every channel, where the head is pooling and one linear layer."""
+def _closed(layer: Layer, part: LayerEvidence, score: Any) -> tuple[float, Array] | None:
+    """Return y, and y - y with A_k = 0 for every channel, where the head is pooling and one linear layer."""
     if layer.head == "other" or part.gradients is None:
         return None
     products = part.gradients[0] * part.activations[0]
     found: Array = products.sum(axis=tuple(range(1, products.ndim)), dtype=np.float64)
-    return found
+    return float(score), found
 
 
 def _scaled(

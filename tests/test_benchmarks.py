@@ -44,7 +44,7 @@ def fake(kind: Kind, clock: Clock, ours: float, baseline: float | None, per: flo
 def test_pairs_alternate_and_their_ratio_ignores_a_machine_that_slows_down():
     clock = Clock()
     result = measure(fake("ratio", clock, ours=3.0, baseline=2.0), clock=clock)
-    assert "".join(clock.calls) == "AB" * (2 + 5), "two rounds to warm up, five that count"
+    assert "".join(clock.calls) == "AB" * (1 + 5), "a round to warm up, five that count"
     assert (result.low, result.figure, result.high) == pytest.approx((1.5, 1.5, 1.5))
     assert result.rounds == 5
     assert result.met is True
@@ -53,9 +53,9 @@ def test_pairs_alternate_and_their_ratio_ignores_a_machine_that_slows_down():
 def test_a_difference_is_of_pairs_and_a_missed_goal_is_said():
     clock = Clock()
     result = measure(fake("difference", clock, ours=3.0, baseline=2.0), rounds=3, clock=clock)
-    assert result.figure == pytest.approx(1.0 * 3**3)  # the middle one of rounds 2, 3, 4
+    assert result.figure == pytest.approx(1.0 * 3**2)  # the middle one of rounds 1, 2, 3
     assert result.met is False
-    assert re.search(r"\+27\.000 s .*<= \+2\.000 s +NO +3$", as_text([result]).splitlines()[1])
+    assert re.search(r"\+9\.000 s .*<= \+2\.000 s +NO +3$", as_text([result]).splitlines()[1])
 
 
 def test_without_a_baseline_the_figure_is_seconds_per_unit():

@@ -200,17 +200,17 @@ class Pressed:
 def test_ctrl_c_keeps_what_is_done(monkeypatch):
     model = BUILDERS["gap_linear"]()
     x = inputs(model, 3)
-    explainer = Explainer(model, method="rise", options={"masks": 150})
+    explainer = Explainer(model, method="rise", options={"masks": 40})
     whole = explainer.explain(inputs=x, target=1)
     scorer = explainer._runs.parts().scorer()
-    counted = Pressed(scorer, at=4)  # three runs of up to 64 masks a picture: in the second picture
+    counted = Pressed(scorer, at=4)  # three runs of up to 16 masks a picture: in the second picture
     monkeypatch.setattr(Parts, "scorer", lambda self: counted)
     e = explainer.explain(inputs=x, target=1)
     assert e.interrupted
     assert len(e) == 2
     np.testing.assert_array_equal(e.saliency[0], whole.saliency[0])
     assert e.saliency[1].any()
-    assert any("sample1: stopped after 64 of 150 runs" in note for note in e.notes)
+    assert any("sample1: stopped after 16 of 40 runs" in note for note in e.notes)
     counted.left = 0
     with pytest.raises(KeyboardInterrupt):
         explainer.explain(inputs=x, target=1)

@@ -65,7 +65,7 @@ def noisy(x: Any, samples: int, noise: float, seed: int) -> Iterator[Any]:
     rng = np.random.default_rng(seed)
     deviation = x.dtype.type(noise * (x.max() - x.min()))
     for _ in range(samples):
-        yield x + deviation * rng.standard_normal(x.shape).astype(x.dtype)
+        yield x + deviation * rng.standard_normal(x.shape, x.dtype)
 
 
 @method(

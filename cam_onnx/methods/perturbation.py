@@ -30,8 +30,8 @@ def ablation_cam(activations: Any, head: Any) -> Any:
     ----------
     activations : array (1, K, *S)
     head : callable
-        Activations to scores. Where only a global pooling and a linear layer follow, it has `drops`, the K differences
-        y - y_k in closed form (the sum of dy/dA_k A_k over S), and nothing is run.
+        Activations to scores. Where only a global pooling and a linear layer follow, it has `closed`: y and the K
+        differences y - y_k in closed form (the sum of dy/dA_k A_k over S), and nothing is run.
 
     Returns
     -------
@@ -44,9 +44,8 @@ def ablation_cam(activations: Any, head: Any) -> Any:
     absolute value, which is kept above 1 % of the largest difference. The value in a channel's place is 0 for all.
     """
     A = activations[0]
-    if getattr(head, "drops", None) is not None:
-        [score] = head([A], 1)
-        drops = np.asarray(head.drops)
+    if getattr(head, "closed", None) is not None:
+        score, drops = head.closed
     else:
         score, *without = head((_without(A, k) for k in range(-1, len(A))), len(A) + 1)
         drops = np.zeros(len(A))
