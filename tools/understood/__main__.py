@@ -9,10 +9,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import multiprocessing
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from cam_onnx import files
+from tools.understood.apart import make_apart
 from tools.understood.judge import Row, judge
-from tools.understood.make import KEPT, made, make
+from tools.understood.make import KEPT, made
 from tools.understood.page import page
 from tools.zoo.networks import NETWORKS
 
@@ -41,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         file, known = made(NETWORKS[name])
         if not known.exists() and not options.made:
-            _apart(name)
+            make_apart(name)
         if known.exists():
             with np.load(known) as facts:
                 row = judge(name, file, facts)
@@ -51,23 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name in NAMES if (kept := made(NETWORKS[name])[1].with_suffix(".json")).exists()]  # fmt: skip
     files.write(PAGE, page(rows, len(NAMES)).encode())
     return int(any(row.verdict == "wrong" for row in rows))
-
-
-def _apart(name: str) -> None:
-    """Make one in a process of its own: memory comes back, and an exporter that crashes takes nothing along."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["timm", "torchvision", "torch.onnx", "tools.understood.reference"])
-    process = context.Process(target=_make, args=(name,))
-    process.start()
-    process.join()
-
-
-def _make(name: str) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # exporters print
-    try:
-        make(NETWORKS[name])
-    except Exception as error:  # noqa: BLE001  (what an exporter cannot do is no fault of ours; the next has its turn)
-        print(f"{name}: not made: {''.join(traceback.format_exception_only(error)).strip()[:300]}", file=sys.stderr)
 
 
 if __name__ == "__main__":
