@@ -27,8 +27,9 @@ from cam_onnx.autodiff.table import RULES, Table, Vjp
 from cam_onnx.engine import natural
 from cam_onnx.errors import did_you_mean
 from cam_onnx.explainer import Explainer
+from cam_onnx.graph.candidates import candidates
 from cam_onnx.graph.convert import convert
-from cam_onnx.graph.locate import candidates, find_score, picture_input
+from cam_onnx.graph.locate import find_score, picture_input
 from models.builders import BUILDERS
 
 __all__ = ["CORRUPTIONS", "NETWORKS", "Case", "broken", "cases", "main", "measure", "table"]

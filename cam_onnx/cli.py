@@ -49,7 +49,11 @@ def _subject_options(parser: argparse.ArgumentParser) -> None:
 
 def _graph_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is explained")
-    group.add_argument("--layer", action="append", metavar="NAME", help="target layer: a value or a node; may repeat")
+    group.add_argument(
+        "--layer", action="append", metavar="LAYER",
+        help="target layer: a value, a node, a module, a glob, last-conv, all-stages, or an index of inspect's list; "
+        "may repeat",
+    )  # fmt: skip
     group.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
     group.add_argument("--method", metavar="NAME", help="`cam-onnx methods` lists them (default: grad-cam)")
     group.add_argument("--fallback", action="store_true", help="instead of a refused gradient, a method without one")
@@ -181,6 +185,7 @@ def parser() -> argparse.ArgumentParser:
     inspect = command("inspect", "Show inputs, outputs, score, candidate layers, and what is not supported.")
     inspect.add_argument("model", metavar="MODEL", help=".onnx file")
     inspect.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
+    inspect.add_argument("--all", action="store_true", help="list every candidate layer, also where there are many")
     inspect.add_argument("--json", action="store_true", help="print the report as JSON")
     _limit_options(inspect, runs=False)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cam_onnx import arguments, files, printing
 from cam_onnx.errors import InputError, shown
-from cam_onnx.listing import colormaps, methods, operators, targets
+from cam_onnx.listing import colormaps, layers, methods, operators, sizes, targets
 from cam_onnx.places import Place, check_figure, plan
 from cam_onnx.progress import Progress
 from cam_onnx.refused import Refused
@@ -84,14 +84,9 @@ def inspect(options: argparse.Namespace) -> int:
     kind = "converted by cam_onnx" if report.converted else "not converted"
     printing.line(f"{options.model}: opset {report.opset}, IR version {report.ir_version}, {kind}")
     for title, values in (("inputs", report.inputs), ("outputs", report.outputs)):
-        printing.table(["name", "type", "shape"], [(v.name, v.dtype, _shape(v.shape)) for v in values], title)
+        printing.table(["name", "type", "shape"], [(v.name, v.dtype, sizes(v.shape)) for v in values], title)
     printing.line(f"score: {report.score or 'not found, name one with --score'}")
-    rows = [
-        (v.name, v.op_type, _shape(v.shape), "default" if v.name == report.layer else "") for v in report.candidates
-    ]
-    printing.table(["name", "operator", "shape", ""], rows, "candidate layers")
-    if report.layer is not None:
-        printing.line(f"default layer: {report.layer}, {report.why}")
+    layers(report, options.all)
     for text in report.unsupported:
         printing.line(f"no gradient rule for {text}")
     for text in report.problems:
@@ -275,7 +270,3 @@ def _print_regions(regions: dict[str, Any]) -> None:
 
 def _times(seconds: dict[str, float]) -> str:
     return ", ".join(f"{step} {printing.duration(value)}" for step, value in seconds.items())
-
-
-def _shape(shape: tuple[int | str | None, ...] | None) -> str:
-    return "?" if shape is None else " x ".join("?" if d is None else str(d) for d in shape)

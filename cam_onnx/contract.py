@@ -272,10 +272,10 @@ class Contract:
         """Return the layer called `name` (KeyError if there is none)."""
         return {layer.name: layer for layer in self.layers}[name]
 
-    def agrees(self, layers: str | Sequence[str] | None, score: str | None) -> None:
+    def agrees(self, layers: str | int | Sequence[str | int] | None, score: str | None) -> None:
         """Refuse (ContractError) layers or a score that the file was not converted for."""
         own = [layer.name for layer in self.layers]
-        asked = own if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        asked = own if layers is None else [layers] if isinstance(layers, (str, int)) else list(layers)
         for what, has, wants in (("layers", own, asked), ("score", self.score, score or self.score)):
             if has != wants:
                 raise ContractError(

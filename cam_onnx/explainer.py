@@ -39,7 +39,7 @@ class Explainer(Opened):
     ----------
     model : path, bytes or onnx.ModelProto
         Plain or converted.
-    layers : str or sequence of str, optional
+    layers : str, int or sequence of them, optional
         Target layers, see `cam_onnx.convert`. Of a converted model: must be the ones it was converted for.
     score : str, optional
         The explained value, see `cam_onnx.convert`.
@@ -81,7 +81,7 @@ class Explainer(Opened):
     def __init__(
         self,
         model: Any,
-        layers: str | Sequence[str] | None = None,
+        layers: str | int | Sequence[str | int] | None = None,
         score: str | None = None,
         method: str | None = None,
         target: Any = None,

@@ -1,17 +1,22 @@
-"""The commands that list what there is: operators, methods, kinds of targets, colour maps."""
+"""What lists what there is: operators, methods, kinds of targets, colour maps, the layers of a model."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cam_onnx import arguments, files, printing
 from cam_onnx.errors import InputError, shown
 from cam_onnx.places import PICTURES
 
-__all__ = ["colormaps", "methods", "operators", "targets"]
+if TYPE_CHECKING:
+    from cam_onnx.graph.inspect import Candidate, Report
+
+__all__ = ["colormaps", "layers", "methods", "operators", "sizes", "targets"]
+
+ROWS = 30  # of candidate layers, where not all are asked for
 
 
 def operators(options: argparse.Namespace) -> int:
@@ -62,6 +67,46 @@ def targets(options: argparse.Namespace) -> int:
 
     printing.table(["word", "what is explained"], [("CLASS", "the logit of a class: index or name"), *WORDS.items()])
     return 0
+
+
+def layers(report: Report, every: bool) -> None:
+    """Print the default layers of a model, and its candidates: all, or those with a mark and the last ones."""
+    found = report.candidates
+    for entry in found:
+        if entry.name in report.layers:
+            where = f"index {entry.index}, {sizes(entry.grid)}"
+            printing.line(f"layer: {entry.name}, {where}{_stride(entry, ', stride ')}: {report.why}")
+    if not found:
+        return
+    marked = sum(bool(entry.marks) for entry in found)
+    first = 0 if every or len(found) <= ROWS else len(found) - max(ROWS - marked, 5)
+    rows: list[tuple[object, ...]] = []
+    left = 0
+    for entry in found:
+        if entry.index < first and not entry.marks:
+            left += 1
+            continue
+        if left:
+            rows.append(("", f"... {left} more", "", "", "", "", ""))
+        left = 0
+        cells = (str(entry.index), entry.name, entry.op_type, sizes(entry.shape), sizes(entry.grid), _stride(entry))
+        rows.append((*cells, ", ".join(entry.marks)))
+    title = f"candidate layers: {len(found)}{'' if not first else ', of which the last ones and those with a mark'}"
+    printing.table(["index", "name", "operator", "shape", "grid", "stride", ""], rows, title)
+    if first:
+        printing.line("--all lists every one")
+
+
+def sizes(shape: tuple[int | str | None, ...] | None) -> str:
+    """Return a shape as tables show it."""
+    return "?" if shape is None else " x ".join("?" if d is None else str(d) for d in shape)
+
+
+def _stride(entry: Candidate, before: str = "") -> str:
+    if entry.stride is None:
+        return ""
+    numbers = [f"{stride:.4g}" for stride in entry.stride]
+    return before + (numbers[0] if len(set(numbers)) == 1 else " x ".join(numbers))
 
 
 def colormaps(options: argparse.Namespace) -> int:

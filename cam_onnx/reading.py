@@ -25,7 +25,7 @@ __all__ = ["EMPTY", "Converting", "Reading", "convert", "fits", "read"]
 class Converting:
     """What a conversion is asked for, beside the model."""
 
-    layers: str | Sequence[str] | None = None
+    layers: str | int | Sequence[str | int] | None = None
     score: str | None = None
     method: str | None = None
     target: Kind | None = None

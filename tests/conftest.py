@@ -7,7 +7,8 @@ from hypothesis import settings
 
 import cam_onnx
 from cam_onnx.autodiff.model import load
-from cam_onnx.graph.locate import candidates, find_score
+from cam_onnx.graph.candidates import candidates
+from cam_onnx.graph.locate import find_score
 from tests.running import CAT, MODEL, SETTINGS
 
 settings.register_profile("nightly", max_examples=3000, deadline=None)

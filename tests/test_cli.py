@@ -232,7 +232,9 @@ def test_inspect_says_what_can_be_explained(capsys):
     assert code == 0, err
     for words in ("opset 18", "image", "logits", "features"):
         assert words in out
-    assert "default" in next(line for line in out.splitlines() if line.split()[:1] == ["features"])
+    assert "layer: features, index 3, 8 x 8, stride 2: the last value with spatial axes" in out.splitlines()
+    [row] = [line.split() for line in out.splitlines() if line.split()[:2] == ["3", "features"]]
+    assert row[2:] == ["Relu", "N", "x", "8", "x", "8", "x", "8", "8", "x", "8", "2", "default,", "stage"]
     code, out, _ = run(capsys, "inspect", "tiny.onnx", "--json")
     report = json.loads(out)
     assert (report["opset"], report["layer"], report["score"]) == (18, "features", "logits")

@@ -17,7 +17,8 @@ from cam_onnx.beside import CLAUSES, compare
 from cam_onnx.contract import Preprocess
 from cam_onnx.engine import Tensor, natural
 from cam_onnx.engine.providers import CPU, CUDA, without_tf32
-from cam_onnx.graph.locate import candidates, find_score
+from cam_onnx.graph.candidates import candidates
+from cam_onnx.graph.locate import find_score
 from cam_onnx.graph.plain import Plain
 from cam_onnx.render import image
 from cam_onnx.verification import GradientCheck, Verification

@@ -22,7 +22,8 @@ from cam_onnx.external import External
 from cam_onnx.graph.blocked import refuse_blocked
 from cam_onnx.graph.early import read_early
 from cam_onnx.graph.fusion import cut_fusions
-from cam_onnx.graph.locate import find_layers, picture_input
+from cam_onnx.graph.layers import find_layers
+from cam_onnx.graph.locate import picture_input
 from cam_onnx.graph.original import original, outline
 from cam_onnx.graph.rewrite import rewrite
 from cam_onnx.graph.save import save
@@ -93,7 +94,7 @@ class Converted:
 def convert(
     model: ModelLike,
     *,
-    layers: Sequence[str] | str | None = None,
+    layers: Sequence[str | int] | str | int | None = None,
     score: str | None = None,
     method: str = "grad-cam",
     target: Any = None,
@@ -112,9 +113,11 @@ def convert(
     ----------
     model : path, bytes or onnx.ModelProto
         Not changed.
-    layers : sequence of str, str or None
-        Target layers: names of values (of nodes: their first output). None: the last value with spatial extent
-        before the global pooling or flatten; of methods that attribute to the picture, the picture.
+    layers : str, int, sequence of them or None
+        Target layers: names of values (of nodes: their first output). What is no such name: a module of the
+        framework, a glob, "last-conv", "all-stages" (of every stride the last), or an index of the candidates that
+        `cam-onnx inspect` lists. None: the last value with spatial extent before the global pooling or flatten; of
+        methods that attribute to the picture, the picture.
     score : str or None
         The value that is explained, (N, C) or flattened to it. None: the first classification output, taken before
         its final Softmax, Sigmoid, LogSoftmax or ArgMax.
@@ -178,10 +181,15 @@ def convert(
         source_sha256 = old.source_sha256
         settings = {name: getattr(old, name) if given is None else given for name, given in settings.items()}
 
+    settled: list[str] = []  # what an index or a word means, it means in the file as `inspect` looks at it
+
     def build(prepared: Model, method: Method = chosen) -> Built:
         picture = picture_input(prepared)
         found = base(prepared, kind, score)
-        places = find_layers(prepared, _asked(method, layers, picture), found)
+        asked = _asked(method, layers, picture)
+        places = find_layers(prepared, settled or asked, found)
+        if asked is not None:
+            settled[:] = [place.name for place in places]
         seeded = extend(prepared, found, kind, target_input)
         seeded, early = read_early(seeded) if "early_gradients" in method.lists else (seeded, [])
         bends = bent(rules) if rules and method is chosen else table
@@ -243,13 +251,15 @@ class Built(NamedTuple):
     cuts: tuple[str, ...]
 
 
-def _asked(method: Method, layers: Sequence[str] | str | None, picture: ir.Value | None) -> Sequence[str] | str | None:
+def _asked(
+    method: Method, layers: Sequence[str | int] | str | int | None, picture: ir.Value | None
+) -> Sequence[str | int] | str | int | None:
     """Return the layers to look for: the picture, where the method attributes to it."""
     if method.at != "input":
         return layers
     if picture is None or not picture.name:
         raise LayerNotFound(f"{method.name} explains the picture, and no input of the model looks like one")
-    if layers is not None and [picture.name] != ([layers] if isinstance(layers, str) else list(layers)):
+    if layers is not None and [picture.name] != ([layers] if isinstance(layers, (str, int)) else list(layers)):
         raise InputError(f"{method.name} explains the input {shown(picture.name)!r} itself: name no other layer")
     return [picture.name]
 

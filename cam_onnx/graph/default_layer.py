@@ -20,48 +20,52 @@ from cam_onnx.errors import shown
 from cam_onnx.graph.extent import ALIGNED, Extent
 from cam_onnx.graph.roles import Roles
 
-__all__ = ["choose"]
+__all__ = ["choose", "extent_of"]
 
 _VIEWS = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 _POINTWISE = ALIGNED | {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}
 _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
 
 
+def extent_of(model: Model, score: ir.Value, found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]) -> Extent:
+    """Return where positions are held on the way to a score."""
+    path = mark(model.graph, [*model.graph.inputs, *found], [score], model.opset, RULES)
+    return Extent(model.graph, path, score, roles)
+
+
 def choose(
-    model: Model, score: ir.Value, found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]
-) -> tuple[ir.Value | None, str]:
-    """Return the default among `found`, which stand in the order of the graph, and why; None, and why not."""
+    extent: Extent, score: ir.Value, found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]
+) -> tuple[list[ir.Value], str]:
+    """Return the default among `found`, which stand in the order of the graph, and why; none, and why not."""
     values = list(found)
-    path = mark(model.graph, [*model.graph.inputs, *values], [score], model.opset, RULES)
-    extent = Extent(model.graph, path, score, roles)
     ends = extent.ends()
     spatial = [value for value in values if found[value].tokens is None]
     if not ends or extent.holds(score):
-        return _of_dense(extent, spatial, values)
+        return _of_dense(spatial, values)
     last = ends[-1]
     at = extent.common(ends)
     if at is None:
         listed = ", ".join(shown(label(node)) for node in ends[:4])
-        return None, f"extent ends at {listed}, and no value before them holds all positions that they read"
+        return [], f"extent ends at {listed}, and no value before them holds all positions that they read"
     at = extent.above_others(at)
     if _is_attention(extent, last):
         at = _before_projection(extent, at)
     known = _known(extent, at, found)
     if known is None:
-        return None, f"extent ends at {shown(label(last))}, which reads {shown(at.name)!r}, {_unknown(at, roles)}"
+        return [], f"extent ends at {shown(label(last))}, which reads {shown(at.name)!r}, {_unknown(at, roles)}"
     if found[known].tokens is None:
         more = "" if known is spatial[-1] else ", of those through which all positions go that the score reads"
-        return known, f"the last value with spatial axes{more}"
+        return [known], f"the last value with spatial axes{more}"
     if _is_attention(extent, last):
-        return known, f"enters the last attention ({label(last)}), behind which one token is read"
-    return known, "the last tokens before the pooling"
+        return [known], f"enters the last attention ({label(last)}), behind which one token is read"
+    return [known], "the last tokens before the pooling"
 
 
-def _of_dense(extent: Extent, spatial: list[ir.Value], values: list[ir.Value]) -> tuple[ir.Value | None, str]:
+def _of_dense(spatial: list[ir.Value], values: list[ir.Value]) -> tuple[list[ir.Value], str]:
     """Return the layer of a score that has positions itself."""
     if spatial and spatial[-1] is values[-1]:
-        return spatial[-1], "the last value with spatial axes"
-    return None, f"the score has positions itself, and behind {shown(values[-1].name)!r} it is not known which"
+        return [spatial[-1]], "the last value with spatial axes"
+    return [], f"the score has positions itself, and behind {shown(values[-1].name)!r} it is not known which"
 
 
 def _is_attention(extent: Extent, node: ir.Node) -> bool:

@@ -7,7 +7,7 @@ them alone is taken to read them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
@@ -123,7 +123,11 @@ class Extent:
 
     def common(self, nodes: list[ir.Node]) -> ir.Value | None:
         """Return the nearest value through which all positions go that the nodes read."""
-        open_ = {x for node in nodes for x in self.carried(node)}
+        return self.joint({x for node in nodes for x in self.carried(node)})
+
+    def joint(self, values: Iterable[ir.Value]) -> ir.Value | None:
+        """Return the nearest value through which all positions go of some values; of one it is that one."""
+        open_ = set(values)
         while len(open_) > 1:
             # the one that is made last is not before any other
             latest = max(open_, key=lambda v: self._order[self._producers[v]] if v in self._producers else -1)

@@ -21,7 +21,8 @@ from cam_onnx.autodiff.quantised import scale_of
 from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.contract import Contract
 from cam_onnx.errors import LayerNotFound
-from cam_onnx.graph.locate import Place, Score, fed
+from cam_onnx.graph.candidates import Place
+from cam_onnx.graph.locate import Score, fed
 from cam_onnx.graph.rewrite import rewrite
 
 __all__ = [

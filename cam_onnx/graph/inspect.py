@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,15 +11,20 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.backward import mark
-from cam_onnx.autodiff.model import ModelLike, load
+from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import KEY, Contract
-from cam_onnx.errors import CamOnnxError
+from cam_onnx.errors import CamOnnxError, LayerNotFound
+from cam_onnx.graph.asked_layers import Asked
 from cam_onnx.graph.blocked import refuse_blocked
-from cam_onnx.graph.locate import candidates, fed, find_layers, find_score
+from cam_onnx.graph.candidates import Place
+from cam_onnx.graph.layers import find_layers, find_stages
+from cam_onnx.graph.locate import Score, fed, find_score
+from cam_onnx.graph.roles import follow
+from cam_onnx.graph.strides import grid_of, strides
 from cam_onnx.limits import DEFAULTS, Limits
 
-__all__ = ["Described", "Report", "inspect"]
+__all__ = ["Candidate", "Described", "Report", "inspect"]
 
 T = TypeVar("T")
 
@@ -34,6 +40,28 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Candidate(Described):
+    """A value that can be a target layer.
+
+    Attributes
+    ----------
+    index : int
+        What it is asked for by, unless the file has a value or a node of this name.
+    grid : tuple
+        Sizes of what a map of it would have: of its spatial axes, or of the grid that its tokens are laid out on.
+    stride : tuple of float or None
+        How far apart in the picture two neighbours on that grid lie, for each axis; None: not known.
+    marks : tuple of str
+        "default"; what stands for it, "last-conv"; "stage": one of "all-stages".
+    """
+
+    index: int = 0
+    grid: tuple[int | str | None, ...] = ()
+    stride: tuple[float, ...] | None = None
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """What `inspect` found.
 
@@ -46,15 +74,17 @@ class Report:
     score : str or None
         The value that is explained by default; None: `problems` says why.
     layer : str or None
-        The default target layer.
+        The default target layer; of several (`layers`), the first.
     why : str
         Why it is.
-    candidates : tuple of Described
+    candidates : tuple of Candidate
         Values with spatial extent on the way to the score, in the order of the graph.
     unsupported : tuple of str
         Operators on the way from the input that have no gradient rule, with counts and the first node.
     problems : tuple of str
         What keeps the model from being converted without options, a line each.
+    layers : tuple of str
+        The default target layers: one, or one of each level of a feature pyramid.
     """
 
     opset: int
@@ -65,9 +95,10 @@ class Report:
     score: str | None
     layer: str | None
     why: str
-    candidates: tuple[Described, ...]
+    candidates: tuple[Candidate, ...]
     unsupported: tuple[str, ...]
     problems: tuple[str, ...]
+    layers: tuple[str, ...] = ()
 
 
 def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULTS) -> Report:
@@ -106,8 +137,8 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
     found = attempt(lambda: find_score(prepared, score))
     places, unsupported, default = [], [], None
     if found is not None:
-        places = candidates(prepared, found)
         default = attempt(lambda: find_layers(prepared, None, found))
+        places = _candidates(prepared, found, default or [])
         path = mark(prepared.graph, fed(prepared), [prepared.values[found.name]], prepared.opset, RULES)
         for name, nodes in sorted(path.refused.items()):
             count = f"{len(nodes)} node{'s'[: len(nodes) > 1]}"
@@ -121,10 +152,34 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
         score=None if found is None else found.name,
         layer=default[0].name if default else None,
         why=default[0].why if default else "",
-        candidates=tuple(_described(prepared.values[place.name]) for place in places),
+        candidates=tuple(places),
         unsupported=tuple(unsupported),
         problems=tuple(problems),
+        layers=tuple(place.name for place in default or ()),
     )
+
+
+def _candidates(model: Model, score: Score, default: list[Place]) -> list[Candidate]:
+    asked = Asked(model, score)
+    marked: dict[str, list[str]] = {}
+    for place in default:
+        marked.setdefault(place.name, []).append("default")
+    for place in asked.candidates and find_stages(model, score):
+        marked.setdefault(place.name, []).append("stage")
+    with suppress(LayerNotFound):  # a network of products has no convolution
+        marked.setdefault(asked.last_conv().name, []).append("last-conv")
+    values = {model.values[place.name]: place.axes for place in asked.candidates}
+    known = strides(model.graph, follow(model.graph))
+    return [
+        Candidate(
+            **vars(_described(value)),
+            index=index,
+            grid=grid_of(value, axes),
+            stride=tuple(float(stride) for stride in known[value]) if value in known else None,
+            marks=tuple(marked.get(value.name or "", ())),
+        )
+        for index, (value, axes) in enumerate(values.items())
+    ]
 
 
 def _described(value: ir.Value) -> Described:

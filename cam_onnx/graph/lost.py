@@ -16,7 +16,8 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import Axes, Contract
 from cam_onnx.errors import shown
-from cam_onnx.graph.locate import Place, find_score
+from cam_onnx.graph.candidates import Place
+from cam_onnx.graph.locate import find_score
 from cam_onnx.graph.original import original
 from cam_onnx.graph.rewrite import rewrite
 

@@ -23,11 +23,12 @@ from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.autodiff.val import Val, cotangent_of
 from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
+from cam_onnx.graph.candidates import Place
 from cam_onnx.graph.choice import Choice, choose
 from cam_onnx.graph.fusion import cut_fusions
 from cam_onnx.graph.inside import Inside, find
 from cam_onnx.graph.linear_head import describe
-from cam_onnx.graph.locate import Place, Score
+from cam_onnx.graph.locate import Score
 from cam_onnx.graph.seeds import Chosen
 
 __all__ = ["rewrite"]

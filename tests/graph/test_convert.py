@@ -18,8 +18,9 @@ from cam_onnx import autodiff, convert
 from cam_onnx.autodiff.model import load
 from cam_onnx.autodiff.spelling import LOWEST
 from cam_onnx.contract import KEY, Contract
+from cam_onnx.graph.candidates import candidates
 from cam_onnx.graph.convert import TARGET_INPUTS
-from cam_onnx.graph.locate import candidates, find_score
+from cam_onnx.graph.locate import find_score
 from models.builders import BUILDERS, inputs
 from tests.running import CAT, MODEL, ROOT, RUNNERS, evaluate, output_names, run, session
 

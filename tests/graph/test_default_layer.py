@@ -10,7 +10,8 @@ import pytest
 import cam_onnx
 from cam_onnx.autodiff.model import load
 from cam_onnx.graph.inspect import inspect
-from cam_onnx.graph.locate import find_layers, find_score
+from cam_onnx.graph.layers import find_layers
+from cam_onnx.graph.locate import find_score
 from models.builders import BUILDERS
 
 ATTENTION = onnx.parser.parse_model(

@@ -10,7 +10,9 @@ import pytest
 from cam_onnx import Disconnected, InputError, LayerNotFound, ScoreNotFound, convert
 from cam_onnx.autodiff.model import load
 from cam_onnx.contract import Axes, Tokens
-from cam_onnx.graph.locate import candidates, find_layers, find_score, picture_input
+from cam_onnx.graph.candidates import candidates
+from cam_onnx.graph.layers import find_layers
+from cam_onnx.graph.locate import find_score, picture_input
 from models.builders import BUILDERS
 
 

@@ -15,7 +15,8 @@ from cam_onnx.autodiff.model import load
 from cam_onnx.contract import Layer
 from cam_onnx.engine.layout import Layout
 from cam_onnx.errors import LayerNotFound, ScoreNotFound
-from cam_onnx.graph.locate import find_layers, find_score
+from cam_onnx.graph.layers import find_layers
+from cam_onnx.graph.locate import find_score
 
 __all__ = ["Row", "judge"]
 
