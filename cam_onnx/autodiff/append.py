@@ -42,8 +42,8 @@ def append(
     shown = {o.name for o in outputs}
     added = [y for node in nodes for y in node.outputs if y.name and y.name not in shown]
     for y in added:
-        if y.shape is not None and y.dtype is not None and y.name:
-            graph.value_info.append(info(y.name, y.dtype, _sizes(y.shape)))
+        if y.shape is not None and isinstance(y.type, ir.TensorType) and y.name:
+            graph.value_info.append(info(y.name, y.type.dtype, _sizes(y.shape)))
     types = inferred(result, "the converted model")
     for y in added:
         if y.shape is None and y.name in types:

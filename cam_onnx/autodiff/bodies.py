@@ -14,7 +14,17 @@ import onnx
 import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
-from cam_onnx.autodiff.body_types import entering, ranked, ranks, tells, type_of, widened, without_symbols
+from cam_onnx.autodiff.body_types import (
+    entering,
+    is_sequence,
+    put_behind,
+    ranked,
+    ranks,
+    tells,
+    type_of,
+    widened,
+    without_symbols,
+)
 from cam_onnx.autodiff.functions import domain_of, key, with_attributes
 from cam_onnx.autodiff.raising import Unraisable, respelled
 from cam_onnx.autodiff.subgraphs import reads
@@ -173,19 +183,27 @@ class Bodies(Writer):
             self._tried.update(found)
             if node.op_type != "Loop":
                 continue
-            open_ = [i for i, y in enumerate(node.outputs) if y.name and y.shape is None]
+            open_ = [i for i, y in enumerate(node.outputs) if y.name and (y.shape is None or is_sequence(y))]
             known = [node.outputs[i].name for i in open_ if node.outputs[i].name in self._tried]
-            if not open_ or known or any(x is not None and x.shape is None for x in node.inputs[2:]):
+            states = [x for x in node.inputs[2:] if x is not None and not is_sequence(x)]
+            if not open_ or known or any(x.shape is None for x in states):
                 continue
             [body] = self.subgraphs(node)
             del self._subgraphs[node]
-            states = len(node.inputs) - 2
+            count = len(node.inputs) - 2
             for i in open_:
-                y, inner = node.outputs[i], body.outputs[1 + i] if i >= states else body.inputs[2 + i]
+                y, inner = node.outputs[i], body.outputs[1 + i] if i >= count else body.inputs[2 + i]
                 self._tried.add(y.name or "")
+                put = put_behind(inner, body.outputs[1 + i]) if i < count else None
+                if put is not None and put.shape is not None and put.dtype is not None:
+                    y.meta["put"] = [d if isinstance(d, int) else None for d in put.shape]
+                    if y.shape is None:
+                        tensor = onnx.helper.make_tensor_type_proto(int(put.dtype), y.meta["put"])
+                        found[y.name or ""] = onnx.helper.make_sequence_type_proto(tensor)
+                    continue
                 if inner.shape is not None and inner.dtype is not None:
                     dims = [d if isinstance(d, int) else d.value for d in inner.shape]
-                    shape = dims if i < states else [None, *dims]
+                    shape = dims if i < count else [None, *dims]
                     found[y.name or ""] = onnx.helper.make_tensor_type_proto(int(inner.dtype), shape)
         self._depth -= 1
         return found

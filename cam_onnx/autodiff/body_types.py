@@ -7,7 +7,40 @@ from collections.abc import Sequence
 import onnx
 import onnx_ir as ir
 
-__all__ = ["entering", "ranked", "ranks", "tells", "type_of", "widened", "without_symbols"]
+__all__ = [
+    "SAME",
+    "entering",
+    "origin",
+    "put_behind",
+    "ranked",
+    "ranks",
+    "tells",
+    "type_of",
+    "widened",
+    "without_symbols",
+]
+
+INSERT = "SequenceInsert"
+SAME = ("Identity", "Optional", "OptionalGetElement")  # operators that give the sequence that they read
+
+
+def is_sequence(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.SequenceType)
+
+
+def origin(sequence: ir.Value) -> ir.Value:
+    """Return a sequence under its first name."""
+    while (maker := sequence.producer()) is not None and maker.op_type in SAME and maker.inputs[0] is not None:
+        sequence = maker.inputs[0]
+    return sequence
+
+
+def put_behind(before: ir.Value, after: ir.Value) -> ir.Value | None:
+    """Return the one tensor that stands in `after` behind what is in the sequence `before`; None if it is otherwise."""
+    insert = origin(after).producer()
+    if insert is None or insert.op_type != INSERT or len(insert.inputs) > 2 or insert.inputs[0] is None:
+        return None
+    return insert.inputs[1] if origin(insert.inputs[0]) is before else None
 
 
 def type_of(value: ir.Value, without: int | None = None) -> onnx.TypeProto:
@@ -55,7 +88,7 @@ def widened(infos: Sequence[onnx.ValueInfoProto], inputs: Sequence[ir.Value], ou
     """Forget the sizes of a Loop's states that an iteration changes; return whether there were any."""
     changed = False
     for info, before, after in zip(infos, inputs, outputs, strict=False):
-        if before.shape is None:
+        if before.shape is None or is_sequence(before):
             continue
         if after.shape is None or len(after.shape) != len(before.shape):
             info.type.tensor_type.ClearField("shape")

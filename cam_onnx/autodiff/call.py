@@ -12,6 +12,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.bodies import Bodies, Body
 from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.autodiff.val import Refused, Val
 
 __all__ = ["arguments", "lower"]
@@ -51,7 +52,7 @@ def lower(bodies: Bodies, node: ir.Node, lowering: Callable[..., Any]) -> Body |
         return None
     bodies.taken |= op.names()
     own = {y for each in op.nodes for y in each.outputs} | {constant.value for constant in op.constants.values()}
-    given = [x for each in op.nodes for x in each.inputs if x is not None] + [op.resolve(val.value) for val in results]
+    given = [x for each in op.nodes for x in reads(each)] + [op.resolve(val.value) for val in results]
     read = [x for x in dict.fromkeys((*node.inputs, *given)) if x is not None and (x not in own or x in node.inputs)]
     tensors = []
     for constant in op.constants.values():

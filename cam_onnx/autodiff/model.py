@@ -278,8 +278,9 @@ def _retype(values: list[ir.Value], types: dict[str, onnx.TypeProto]) -> None:
             shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])
             value.type = found if found is not None else value.type
             value.shape = shape if shape is not None else value.shape
-        elif value.name in types:  # a sequence, an optional
+        elif value.name in types:  # a sequence, an optional: the shape is that of its tensors
             value.type = ir.serde.deserialize_type_proto_for_type(types[value.name])
+            value.shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])
         node = value.producer()
         if node is not None and (tensor := constant_of(node)) is not None:
             value.const_value = tensor

@@ -82,6 +82,9 @@ SCAN = """
 STACKS = "the reference evaluator lays iterations end to end, not on a new axis"
 ATTRIBUTES = "the reference evaluator fails for attributes of functions"
 AXES = "the reference evaluator's Scan knows no axes and directions"
+PUTS = """e = SequenceEmpty() h, s = Loop<body = b (int64 i, bool c, float[2,3] h0, seq(float) s0)
+    => (bool c1, float[2,3] h1, seq(float) s1) {
+    c1 = Identity(c) h1 = Tanh(h0) q = Mul(h1, w) s1 = SequenceInsert(s0, q) }>(n, go, x, e)"""
 
 GRAPHS = [
     # functions -----------------------------------------------------------------------------------------------------
@@ -350,6 +353,76 @@ GRAPHS = [
         "ConcatFromSequence: on a new axis",
         "u = Sin(x) s = SequenceConstruct(u, x, u) y = ConcatFromSequence<axis = -1, new_axis = 1>(s)",
         x=normal(2, 3),
+    ),
+    *(
+        graph(
+            f"ConcatFromSequence: what the iterations of a loop put in, {where}",
+            f"{PUTS} y = ConcatFromSequence<{attributes}>(s)",
+            x=normal(2, 3),
+            w=normal(2, 3),
+            go=flag(True),
+            n=count(3),
+            single="SequenceEmpty gives float32",
+            reference=STACKS,
+        )
+        for where, attributes in {
+            "in front": "axis = 0, new_axis = 1",
+            "on an axis between": "axis = 1, new_axis = 1",
+            "on the last axis": "axis = -1, new_axis = 1",
+            "joined at the first axis": "axis = 0",
+            "joined at the last axis": "axis = -1",
+            "joined at the last axis but one": "axis = -2",
+        }.items()
+    ),
+    graph(
+        "SequenceAt: what an iteration put behind what was there, from the end",
+        """u = Sin(x) s0 = SequenceConstruct(u)
+           h, s = Loop<body = b (int64 i, bool c, float[2,3] h0, seq(float[2,3]) s1)
+               => (bool c1, float[2,3] h1, seq(float[2,3]) s2) {
+               c1 = Identity(c) h1 = Tanh(h0) q = Mul(h1, w) s2 = SequenceInsert(s1, q) }>(n, go, x, s0)
+           t = Identity(s) a = SequenceAt(t, third) b = SequenceAt(s, nought) y = Mul(a, b)""",
+        static="whether all have one shape is told by the size of x",
+        x=normal(2, 3),
+        w=normal(2, 3),
+        go=flag(True),
+        n=count(3),
+        third=np.array(-2, np.int64),
+        nought=np.array(0, np.int64),
+        reference=STACKS,
+    ),
+    graph(
+        "SequenceAt: a position that only the run tells",
+        "u = Sin(x) s = SequenceConstruct(u, x) at = ArgMax<keepdims = 0>(which) y = SequenceAt(s, at)",
+        x=normal(2, 3),
+        which=given(np.array([1, 3])),
+    ),
+    graph(
+        "SequenceAt: in every iteration of a loop, the iteration's own part of a split",
+        """u = Sin(x) s = SplitToSequence<axis = 1, keepdims = 0>(u) z = ReduceSum<keepdims = 0>(x, one)
+           y = Loop<body = b (int64 i, bool c, float[a] h) => (bool c1, float[a] h1) {
+               c1 = Identity(c) v = SequenceAt(s, i) h1 = Mul(h, v) }>(n, go, z)""",
+        x=normal(2, 3),
+        go=flag(True),
+        n=count(3),
+        one=np.array([1], np.int64),
+        reference=STACKS,
+    ),
+    graph(
+        "SequenceAt: of a sequence that a branch makes",
+        """u = Sin(x) s = If<then_branch = t () => (seq(float[a, b]) q) { v = Exp(u) q = SequenceConstruct(v, x) },
+                             else_branch = e () => (seq(float[a, b]) r) { r = SequenceConstruct(x, u) }>(c)
+           y = SequenceAt(s, at)""",
+        x=normal(2, 3),
+        at=np.array(0, np.int64),
+        c=flag(True),
+    ),
+    graph(
+        "ConcatFromSequence: of a sequence that the other branch makes",
+        """u = Sin(x) s = If<then_branch = t () => (seq(float[a, b]) q) { q = SequenceConstruct(x) },
+                             else_branch = e () => (seq(float[a, b]) r) { r = SequenceConstruct(x, u) }>(c)
+           y = ConcatFromSequence<axis = 1>(s)""",
+        x=normal(2, 3),
+        c=flag(False),
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Tensors in sequences: which one comes out must be known at conversion, and a wrong one is noticed."""
+"""Tensors in sequences: a wrong one is noticed, and what cannot be followed to where it was put in is refused."""
 
 from __future__ import annotations
 
@@ -35,23 +35,35 @@ def test_a_tensor_that_is_one_per_cent_off_is_noticed(operator):
     assert all(Trial(case, "float32" if case.single else "float64", table=table).disagreements() for case in rows)
 
 
-IF = """(float[2,3] x, bool c) => (float[2,3] y) { a = Constant<value_int = 0>()
-    s = If<then_branch = t () => (seq(float[2,3]) q) { q = SequenceConstruct(x) },
-           else_branch = e () => (seq(float[2,3]) r) { r = SequenceConstruct(x, x) }>(c) y = SequenceAt(s, a) }"""
-SPLIT = """(float[n,3] x) => (float[3] y) { a = Constant<value_int = 0>() s = SplitToSequence<keepdims = 0>(x)
-    y = SequenceAt(s, a) }"""
+SPLIT = """(float[n,3] x) => (float[1,3] y) { a = Constant<value_int = 0>() s = SplitToSequence(x) r = SequenceErase(s)
+    y = SequenceAt(r, a) }"""
 LAST = """(float[2,3] x) => (float[2,3] y) { a = Constant<value_int = 2>() s = SequenceConstruct(x, x)
     y = SequenceAt(s, a) }"""
-OPEN = "(float[2,3] x, int64 a) => (float[2,3] y) { s = SequenceConstruct(x, x) y = SequenceAt(s, a) }"
+OPEN = """(float[2,3] x, int64 a) => (float[n,m] y) { f = Transpose(x) s = SequenceConstruct(x, f)
+    y = SequenceAt(s, a) }"""
+LOOP = """(float[2,3] x, int64 n) => (float[2,3] y) { go = Constant<value = bool {1}>() a = Constant<value_int = 0>()
+    b = Constant<value_ints = [0]>() e = SequenceConstruct(x)
+    s = Loop<body = l (int64 i, bool c, seq(float[2,3]) s0) => (bool c1, seq(float[2,3]) s1) {
+        c1 = Identity(c) BODY }>(n, go, e)
+    y = SequenceAt(s, a) }"""
+IN_FRONT = LOOP.replace("BODY", "s1 = SequenceInsert(s0, x, a)")
+TWICE = LOOP.replace("BODY", "s2 = SequenceInsert(s0, x) s1 = SequenceInsert(s2, x)")
+ERASED = LOOP.replace("BODY", "s1 = SequenceErase(s0)")
+SHAPES = LOOP.replace("BODY", "p = Reshape(i, b) m = Add(p, p) t = Slice(x, b, m) s1 = SequenceInsert(s0, t)").replace(
+    "seq(float[2,3])", "seq(float)"
+)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (OPEN, "a position in a sequence that is known at run time only"),
+        (OPEN, "a position in a sequence that is known at run time only, among tensors of different shapes"),
         (SPLIT, "how many parts a split has, known at run time only"),
         (LAST, "position 2 in a sequence of 2"),
-        (IF, "a sequence that is given by If"),
+        (IN_FRONT, "a sequence that a Loop does not make longer by one tensor behind it an iteration"),
+        (TWICE, "a sequence that a Loop does not make longer by one tensor behind it an iteration"),
+        (ERASED, "a sequence that a Loop does not make longer by one tensor behind it an iteration"),
+        (SHAPES, "a sequence whose tensors may have different shapes"),
     ],
 )
 def test_what_is_not_known_is_refused_and_says_so(text, reason):
