@@ -75,8 +75,8 @@ class Opened:
 
     def _other(self, asked: Converting, kind: Kind | None) -> Self:
         """Return an Explainer of the same model, converted anew for something else; made once."""
-        options = sorted(asked.options.items()) if asked.method and find(asked.method).choices else []
-        key = repr((asked.method, asked.layers, None if kind is None else kind.to_dict(), options))
+        rules = find(asked.method).rules(asked.options) if asked.method else ""
+        key = repr((asked.method, asked.layers, None if kind is None else kind.to_dict(), rules))
         with self._lock:
             if key not in self._others:
                 other = object.__new__(type(self))

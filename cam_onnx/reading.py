@@ -120,7 +120,7 @@ def fits(contract: Contract, method: Method, kind: Kind | None, options: Mapping
             f"{shown(contract.layers[0].name)!r}: {todo} with --method {method.name}"
         )
     if not method.takes(contract.table, options):
-        given = "".join(f" with {name}={value}" for name, value in options.items() if name in method.choices)
+        given = "".join(f" with {name}={value}" for name, value in options.items() if method.table)
         raise ContractError(f"the file's way back has other rules than {method.name}{given} needs: {todo}")
     if missing := [need for need in method.lists if need not in contract.lists]:
         raise ContractError(

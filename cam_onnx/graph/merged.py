@@ -61,6 +61,10 @@ class Linear:
     def negative(self, v: Val) -> Val:
         return self._shaped(-self.op.Relu(-v))
 
+    def ones(self, v: Val) -> Val:
+        """Return a kernel of ones: it counts what it sees."""
+        return self._shaped(self.op.Expand(self.op.constant(1.0, v.dtype), self.op.shape(v)))
+
     def mixed(self, a: Val, b: Val, share: float) -> Val:
         """Return ``a + share b`` of kernels."""
         return self._shaped(a + b * share)

@@ -30,14 +30,13 @@ from cam_onnx.graph.merged import (
 
 __all__ = ["relevance_table"]
 
-EPSILON = 1e-6
-GAMMA = 0.25
+LITTLE = 1e-6  # what keeps a divisor from 0 where a rule has no epsilon of its own
 ALPHA, BETA = 2.0, 1.0
 
 
-def stable(op: Emitter, z: Val) -> Val:
+def stable(op: Emitter, z: Val, by: float = LITTLE) -> Val:
     """Return the value moved away from 0 by a little, with its sign; 0 counts as positive."""
-    return z + op.Where(op.Less(z, 0.0), op.constant(-EPSILON, z.dtype), op.constant(EPSILON, z.dtype))
+    return z + op.Where(op.Less(z, 0.0), op.constant(-by, z.dtype), op.constant(by, z.dtype))
 
 
 # -- rules of linear layers: the cotangent of the layer's output in, that of its input out -----------------------------
@@ -45,10 +44,10 @@ def stable(op: Emitter, z: Val) -> Val:
 Way = Callable[[Linear, Val], Val]
 
 
-def by_epsilon(layer: Linear, g: Val) -> Val:
+def by_epsilon(layer: Linear, g: Val, epsilon: float) -> Val:
     """``R_i = sum_j x_i w_ij R_j / (z_j + epsilon)``."""
     op = layer.op
-    share = g * (layer.z / stable(op, layer.z))
+    share = g * (layer.z / stable(op, layer.z, epsilon))
     if layer.scale is not None:
         share = share * per_channel(op, layer.scale, layer.w)
     return layer.back(share, layer.w)
@@ -84,13 +83,13 @@ def by_alpha_beta(layer: Linear, g: Val, alpha: float = ALPHA, beta: float = BET
     return by_parts(layer, shares)
 
 
-def by_gamma(layer: Linear, g: Val) -> Val:
+def by_gamma(layer: Linear, g: Val, gamma: float) -> Val:
     """What agrees in sign with the output counts ``1 + gamma`` times."""
     op, w, b, z = layer.op, layer.weight, layer.bias, layer.z
-    up, down = layer.mixed(w, layer.positive(w), GAMMA), layer.mixed(w, layer.negative(w), GAMMA)
+    up, down = layer.mixed(w, layer.positive(w), gamma), layer.mixed(w, layer.negative(w), gamma)
     relevance, shares = g * z, []
     for agrees, seen, turned, sign in ((op.Greater(z, 0.0), up, down, 1.0), (op.Less(z, 0.0), down, up, -1.0)):
-        bias = None if b is None else b + op.Relu(b * sign) * (GAMMA * sign)
+        bias = None if b is None else b + op.Relu(b * sign) * (gamma * sign)
         shares.append((op.Where(agrees, relevance / stable(op, total(layer, seen, turned, bias)), 0.0), seen, turned))
     return by_parts(layer, shares)
 
@@ -98,8 +97,6 @@ def by_gamma(layer: Linear, g: Val) -> Val:
 def by_box(layer: Linear, g: Val) -> Val:
     """The picture between its smallest and largest value of each channel; what is not `x c` is laid aside."""
     op, x, w, b = layer.op, layer.x, layer.weight, layer.bias
-    if x.value.producer() is not None or op.within is not None:
-        return by_gamma(layer, g)
     up, down, space = layer.positive(w), layer.negative(w), list(range(2, w.rank))
     low, high = (op.Expand(v, op.shape(x)) for v in (op.ReduceMin(x, space), op.ReduceMax(x, space)))
     seen = [(low, up), (high, down)]
@@ -109,6 +106,15 @@ def by_box(layer: Linear, g: Val) -> Val:
     share = g * layer.z / stable(op, z)
     op.aside[x.value] = [*op.aside.get(x.value, ()), *(-bound * layer.back(share, kernel) for bound, kernel in seen)]
     return layer.back(share, w)
+
+
+def by_even_shares(layer: Linear, g: Val) -> Val:
+    """Every input that a value sees gets as much of it: nothing of this is `x c`, all is laid aside."""
+    op, x, w = layer.op, layer.x, layer.w
+    ones = layer.ones(w)
+    seen = layer.given(op.Expand(op.constant(1.0, x.dtype), op.shape(x)), ones)
+    op.aside[x.value] = [*op.aside.get(x.value, ()), layer.back(g * layer.z / stable(op, seen), ones)]
+    return x * 0.0
 
 
 def never_negative(value: ir.Value) -> bool:
@@ -153,15 +159,6 @@ def centred(op: Emitter, g: Val, x: Val, axes: list[int], epsilon: float) -> Val
     inverse = 1.0 / op.Sqrt(op.ReduceMean(away * away, axes) + epsilon)
     share = g * inverse
     return share - op.ReduceMean(share, axes)
-
-
-def batch_norm(op: Emitter, gs: Any, ys: Any, x: Val, s: Val, b: Val, mean: Val, var: Val, **how: Any) -> Val:
-    if leader(ys[0].value, emitted(op)) is not None:
-        return gs[0]  # type: ignore[no-any-return]
-    plain: Any = RULES.find("BatchNormalization", op.opset)
-    share = gs[0] * (ys[0] / stable(op, ys[0]))
-    found: Val = plain.entry(0).function(op, (share, *gs[1:]), ys, x, s, b, mean, var, **how)
-    return found
 
 
 def layer_norm(
@@ -211,26 +208,49 @@ UNKNOWN = {  # products and normalisations by another name: their derivative wou
 }  # fmt: skip
 
 
-def relevance_table(convolutions: str, first: str = "") -> Table:
+def relevance_table(convolutions: str, first: str = "", epsilon: float = 1e-6, gamma: float = 0.25) -> Table:
     """Return the table of a composite: `convolutions` says the rule of these, `first` of the one at the picture.
 
     Dense layers have the epsilon rule, normalisations a constant deviation, products of two values half each.
     """
     ways: dict[str, Way] = {
-        "epsilon": by_epsilon,
+        "epsilon": lambda layer, g: by_epsilon(layer, g, epsilon),
         "plus": lambda layer, g: by_alpha_beta(layer, g, 1.0, 0.0),
         "alpha-beta": by_alpha_beta,
-        "gamma": by_gamma,
+        "gamma": lambda layer, g: by_gamma(layer, g, gamma),
         "box": by_box,
+        "flat": by_even_shares,
     }
     table = Table(RULES, arriving=finished)
 
     def conv(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val | None, **how: Any) -> Val:
-        at_first = first and x.value.producer() is None
+        at_first = first and x.value.producer() is None and op.within is None
         return ways[first if at_first else convolutions](convolution(op, y, x, w, b, **how), g)
 
     def conv_transpose(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val | None, **how: Any) -> Val:
         return ways[convolutions](transposed_convolution(op, y, x, w, b, **how), g)
+
+    def gemm(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val | None, **how: Any) -> Val:
+        return ways["epsilon"](dense(op, y, x, w, b, **how), g)
+
+    def matmul(op: Emitter, g: Val, y: Val, x: Val, w: Val) -> Val:
+        if constant(w.value):
+            return ways["epsilon"](product(op, y, x, w), g)
+        return matmul_left(op, shared(g, x, w), y, x, w)
+
+    def matmul_of_weight(op: Emitter, g: Val, y: Val, x: Val, w: Val) -> Val:
+        """The second factor: a value, not a weight."""
+        if constant(x.value):
+            g = g * (y / stable(op, y, epsilon))
+        return matmul_right(op, shared(g, x, w), y, x, w)
+
+    def batch_norm(op: Emitter, gs: Any, ys: Any, x: Val, s: Val, b: Val, mean: Val, var: Val, **how: Any) -> Val:
+        if leader(ys[0].value, emitted(op)) is not None:
+            return gs[0]  # type: ignore[no-any-return]
+        plain: Any = RULES.find("BatchNormalization", op.opset)
+        share = gs[0] * (ys[0] / stable(op, ys[0], epsilon))
+        found: Val = plain.entry(0).function(op, (share, *gs[1:]), ys, x, s, b, mean, var, **how)
+        return found
 
     table.defvjp("Conv", conv)
     table.defvjp("ConvTranspose", conv_transpose)
@@ -260,20 +280,3 @@ def _numerator(op: Emitter, g: Val, y: Val, a: Val, b: Val) -> Val:
     plain: Any = RULES.find("Div", op.opset)
     found: Val = plain.entry(0).function(op, g, y, a, b)
     return found
-
-
-def gemm(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val | None, **how: Any) -> Val:
-    return by_epsilon(dense(op, y, x, w, b, **how), g)
-
-
-def matmul(op: Emitter, g: Val, y: Val, x: Val, w: Val) -> Val:
-    if constant(w.value):
-        return by_epsilon(product(op, y, x, w), g)
-    return matmul_left(op, shared(g, x, w), y, x, w)
-
-
-def matmul_of_weight(op: Emitter, g: Val, y: Val, x: Val, w: Val) -> Val:
-    """The second factor: a value, not a weight."""
-    if constant(x.value):
-        g = g * (y / stable(op, y))
-    return matmul_right(op, shared(g, x, w), y, x, w)

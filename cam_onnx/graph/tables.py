@@ -10,27 +10,52 @@ from typing import Any
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import RULES, Table
 from cam_onnx.autodiff.val import Val
-from cam_onnx.errors import UnknownName
+from cam_onnx.errors import InputError, UnknownName
 from cam_onnx.graph.relevance import relevance_table
 
 __all__ = ["TABLES", "table"]
 
+COMPOSITES = {  # the rule of convolutions, and of the one at the picture where it has another
+    "lrp-epsilon": ("epsilon", ""),
+    "lrp-epsilon-plus": ("plus", ""),
+    "lrp-epsilon-plus-flat": ("plus", "flat"),
+    "lrp-epsilon-gamma-box": ("gamma", "box"),
+    "lrp-epsilon-alpha2-beta1": ("alpha-beta", ""),
+    "lrp-epsilon-alpha2-beta1-flat": ("alpha-beta", "flat"),
+}
 TABLES: dict[str, Table] = {
     "": RULES,
     "guided-backprop": Table(RULES),
     "deconvnet": Table(RULES),
-    "lrp-epsilon": relevance_table("epsilon"),
-    "lrp-epsilon-plus": relevance_table("plus"),
-    "lrp-epsilon-gamma-box": relevance_table("gamma", first="box"),
-    "lrp-epsilon-alpha2-beta1": relevance_table("alpha-beta"),
+    **{name: relevance_table(*rules) for name, rules in COMPOSITES.items()},
 }
 
 
 def table(name: str) -> Table:
-    """Return the rule table called `name`; "" is the derivative."""
-    if name not in TABLES:
-        raise UnknownName(f"no rule table {name!r}; there are {', '.join(filter(None, TABLES))}")
-    return TABLES[name]
+    """Return the rule table called `name`, which may have settings behind it (``lrp-epsilon:epsilon=0.1``); "" is the
+    derivative.
+
+    Raises
+    ------
+    UnknownName
+        No such table.
+    InputError
+        A setting that it has no use for, or out of its range.
+    """
+    family, *settings = name.split(":")
+    if family not in TABLES:
+        raise UnknownName(f"no rule table {family!r}; there are {', '.join(filter(None, TABLES))}")
+    if not settings:
+        return TABLES[family]
+    found = {key: float(value) for key, _, value in (each.partition("=") for each in settings)}
+    if family not in COMPOSITES or not set(found) <= {"epsilon", "gamma"}:
+        raise UnknownName(f"rule table {family!r} has no settings {', '.join(settings)}")
+    convolutions, first = COMPOSITES[family]
+    if "gamma" in found and convolutions != "gamma":
+        raise InputError(f"option gamma is of composites with a gamma rule (epsilon-gamma-box), not of {family[4:]}")
+    if not found.get("epsilon", 1) > 0 or not found.get("gamma", 0) >= 0:
+        raise InputError(f"options {', '.join(settings)}: expected epsilon above 0, gamma at least 0")
+    return relevance_table(convolutions, first, **found)
 
 
 # Relu: what is positive goes back, guided: only where the unit was open (read from y: Conv + Relu stays fused)

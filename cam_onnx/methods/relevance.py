@@ -11,12 +11,15 @@ from cam_onnx.methods.table import method
 
 __all__ = ["COMPOSITES", "lrp"]
 
-COMPOSITES = ("epsilon-plus", "epsilon-gamma-box", "epsilon-alpha2-beta1", "epsilon")
+COMPOSITES = (
+    "epsilon-plus", "epsilon-plus-flat", "epsilon-gamma-box", "epsilon-alpha2-beta1", "epsilon-alpha2-beta1-flat",
+    "epsilon",
+)  # fmt: skip
 
 
 @method("lrp", paper="Bach et al. 2015, PLOS ONE 10(7) e0130140; Montavon et al. 2019, LNCS 11700, ch. 10",
         relu=False, at="input", table="lrp-{composite}", choices={"composite": COMPOSITES})  # fmt: skip
-def lrp(image_gradients: Any, *, composite: str = "epsilon-plus") -> Any:
+def lrp(image_gradients: Any, *, composite: str = "epsilon-plus", epsilon: float = 1e-6, gamma: float = 0.25) -> Any:
     """LRP: the score is shared out from layer to layer until it lies on the pixels: ``M = sum_c R_c``.
 
     ``R_i = sum_j x_i w_ij / z_j R_j`` (epsilon), with the parts of one sign alone or with more weight elsewhere.
@@ -25,9 +28,14 @@ def lrp(image_gradients: Any, *, composite: str = "epsilon-plus") -> Any:
     ----------
     image_gradients : array (N, C, *S)
         The relevance R of every entry of the picture, as the file's rules give it.
-    composite : {"epsilon-plus", "epsilon-gamma-box", "epsilon-alpha2-beta1", "epsilon"}
-        Rules: epsilon for dense layers; for convolutions z+, gamma (0.25; the first one zB, between the smallest and
-        the largest value of each of the picture's channels), alpha-beta (2, 1), or epsilon as well.
+    composite : str
+        Rules: epsilon for dense layers; for convolutions z+, gamma (the first one zB, between the smallest and the
+        largest value of each of the picture's channels), alpha-beta (2, 1), or epsilon as well. With "-flat" the first
+        convolution shares evenly among all that it sees.
+    epsilon : float
+        Of the epsilon rule, above 0: the larger, the more is taken by small sums.
+    gamma : float
+        Of the gamma rule: how much more counts what agrees in sign with the output.
 
     Returns
     -------

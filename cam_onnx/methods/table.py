@@ -61,7 +61,8 @@ class Method:
     at : {"layer", "input"}
         "input": the target layer is the picture itself, and attributions stay signed.
     table : str
-        The rule table of the pass backwards; "" for the derivative. An option in braces is filled in.
+        The rule table of the pass backwards; "" for the derivative. An option in braces is filled in, others that are
+        not at their default stand behind it: ``table:name=value``.
     target : str
         What kind of score is explained unless another is asked for; "" for the logit.
     anytime : bool
@@ -130,13 +131,20 @@ class Method:
 
     def rules(self, options: Mapping[str, Any]) -> str:
         """Return the name of the rule table with these options."""
-        return self.table.format(**{**self.options, **options})
+        if not self.table:
+            return ""
+        settled = {**self.options, **self.settle(options)}
+        others = [name for name in settled if f"{{{name}}}" not in self.table and settled[name] != self.options[name]]
+        return self.table.format(**settled) + "".join(f":{name}={settled[name]!r}" for name in others)
 
     def takes(self, table: str, options: Mapping[str, Any]) -> bool:
         """Whether a file with this rule table serves; an option that is not given may be any."""
+        said = {name: value for name, _, value in (each.partition("=") for each in table.split(":")[1:])}
+        if not set(said) <= set(self.options):
+            return False
         open_ = {name: values for name, values in self.choices.items() if name not in options}
         picked = [dict(zip(open_, values, strict=True)) for values in product(*open_.values())]
-        return table in {self.rules({**options, **each}) for each in picked}
+        return table in {self.rules({**said, **options, **each}) for each in picked}
 
     def check(self, head: str, layer: str) -> None:
         """Refuse a network for which the method is not defined.

@@ -23,9 +23,10 @@ ZENNIT = np.load(Path(__file__).parents[1] / "references" / "zennit.npz")
 EPSILON, GAMMA = 1e-6, 0.25
 
 
-def relevance(model, composite, x=None, target=2):
+def relevance(model, composite, x=None, target=2, **options):
     x = inputs(model, 1) if x is None else x
-    return Explainer(model, method="lrp", options={"composite": composite}).explain(inputs=x, target=target)
+    options = {"composite": composite, **options}
+    return Explainer(model, method="lrp", options=options).explain(inputs=x, target=target)
 
 
 def close(found, expected, within):
@@ -38,13 +39,15 @@ def close(found, expected, within):
 @pytest.mark.parametrize("case", ZENNIT.files)
 def test_relevance_is_zennits(case):
     """Also with BatchNormalization, which is merged here in the rule and there in the weights."""
-    name, composite = case.split("/")
-    close(relevance(BUILDERS[name](), composite).gradients[0], ZENNIT[case], 2e-6)
+    name, how = case.split("/")
+    composite, *settings = how.split(":")
+    options = dict(setting.split("=") for setting in settings)
+    close(relevance(BUILDERS[name](), composite, **options).gradients[0], ZENNIT[case], 2e-6)
 
 
 def test_every_composite_has_a_table_and_a_reference():
     assert {f"lrp-{name}" for name in COMPOSITES} == {name for name in TABLES if name.startswith("lrp")}
-    assert {case.split("/")[1] for case in ZENNIT.files} == set(COMPOSITES)
+    assert {case.split("/")[1] for case in ZENNIT.files if ":" not in case} == set(COMPOSITES)
 
 
 # -- conservation ------------------------------------------------------------------------------------------------------
@@ -137,6 +140,15 @@ def box(x, w, b, R, low, high):
     return found
 
 
+def flat(space, channels, R):
+    """Every entry of a 3 x 3 window of all channels gets as much of R_j; what lies in the padding is not there."""
+    found = np.zeros((channels, *space))
+    for j, p in enumerate(np.ndindex(len(R) // int(np.prod(space)), *space)):
+        window = (slice(None), *(slice(max(a - 1, 0), a + 2) for a in p[1:]))
+        found[window] += R[j] / (found[window].size + EPSILON)
+    return found.reshape(-1)
+
+
 def as_matrix(w, space):
     """Return a 3 x 3 convolution with padding 1 as a matrix."""
     outputs, channels = w.shape[:2]
@@ -161,6 +173,7 @@ def unpooled(x, R):
 
 RULES = {
     "epsilon": "epsilon", "epsilon-plus": (1, 0), "epsilon-alpha2-beta1": (2, 1), "epsilon-gamma-box": "gamma",
+    "epsilon-plus-flat": (1, 0), "epsilon-alpha2-beta1-flat": (2, 1),
 }  # fmt: skip
 
 
@@ -187,6 +200,8 @@ def test_relevance_is_shared_out_as_the_papers_say(composite, space):
     if composite == "epsilon-gamma-box":
         low, high = (np.repeat(f(picture.reshape(2, -1), axis=1), np.prod(space)) for f in (np.min, np.max))
         R = box(*first, low, high)
+    elif composite.endswith("flat"):
+        R = flat(space, 2, R)
     else:
         R = dense(*first, RULES[composite])
     found = relevance(model, composite, x)
@@ -334,14 +349,57 @@ def test_an_unknown_composite_names_the_others():
         InputError, match="option composite is 'epsilon_plus'; did you mean 'epsilon-plus'.*expected one of"
     ):
         convert(BUILDERS["gap_linear"](), method="lrp", options={"composite": "epsilon_plus"})
-    assert METHODS["lrp"].options == {"composite": "epsilon-plus"}
+    assert METHODS["lrp"].options == {"composite": "epsilon-plus", "epsilon": 1e-6, "gamma": 0.25}
 
 
-def test_the_command_line_converts_with_a_composite(tmp_path, monkeypatch):
+def test_epsilon_and_gamma_are_the_files_too():
+    model = BUILDERS["vgg_like"]()
+    x = inputs(model, 1)
+    plain = Explainer(model, method="lrp", options={"composite": "epsilon-gamma-box"})
+    other = plain.explain(inputs=x, target=2, options={"gamma": "1", "epsilon": 1e-6})  # as text; at its default
+    assert other.contract.table == "lrp-epsilon-gamma-box:gamma=1.0"
+    assert np.abs(other.saliency - plain.explain(inputs=x, target=2).saliency).max() > 1e-3
+    data = convert(model, method="lrp", options={"composite": "epsilon-gamma-box", "gamma": 1.0}).to_bytes()
+    file = Explainer(data)
+    for options in ({}, {"gamma": 1}, {"composite": "epsilon-gamma-box"}, {"epsilon": 1e-6}):
+        np.testing.assert_array_equal(file.explain(inputs=x, target=2, options=options).saliency, other.saliency)
+    with pytest.raises(ContractError, match="other rules than lrp with gamma=0.25 needs"):
+        file.explain(inputs=x, options={"gamma": 0.25})
+    with pytest.raises(ContractError, match="other rules than lrp with epsilon=0.1 needs"):
+        Explainer(data, options={"epsilon": 0.1})
+
+
+def test_a_larger_epsilon_takes_more():
+    model, x = without_biases("vgg_like"), None
+    kept = [abs(relevance(model, "epsilon", x, epsilon=epsilon).saliency.sum()) for epsilon in (1e-6, 0.01, 0.1, 1.0)]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[-1] < kept[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epsilon": 0}, "expected epsilon above 0"),
+        ({"epsilon": "nan"}, "expected epsilon above 0"),
+        ({"epsilon": "small"}, "option epsilon is 'small', expected a number"),
+        ({"composite": "epsilon-gamma-box", "gamma": -1}, "gamma at least 0"),
+        ({"gamma": 0.5}, r"composites with a gamma rule \(epsilon-gamma-box\), not of epsilon-plus"),
+        ({"alpha": 2}, "lrp has no option 'alpha'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        convert(BUILDERS["gap_linear"](), method="lrp", options=options)
+
+
+def test_the_command_line_converts_with_a_composite(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     onnx.save(BUILDERS["gap_linear"](), "model.onnx")
-    assert main(["convert", "model.onnx", "--method", "lrp", "--option", "composite=epsilon", "-o", "c.onnx"]) == 0
-    assert Explainer("c.onnx").contract.table == "lrp-epsilon"
+    how = ["--method", "lrp", "--option", "composite=epsilon", "--option", "epsilon=0.01"]
+    assert main(["convert", "model.onnx", *how, "-o", "c.onnx"]) == 0
+    assert Explainer("c.onnx").contract.table == "lrp-epsilon:epsilon=0.01"
+    assert main(["convert", "model.onnx", *how[:4], "--option", "epsilon=small", "-o", "d.onnx"]) == 2
+    assert "option epsilon is 'small', expected a number (default: 1e-06)" in capsys.readouterr().err
 
 
 def test_what_is_emitted_is_standard():

@@ -19,9 +19,9 @@ CLASS = 2
 def main() -> None:
     import torch
     from torch import nn
+    from zennit import composites as zennits
     from zennit.attribution import Gradient
     from zennit.canonizers import NamedMergeBatchNorm
-    from zennit.composites import EpsilonAlpha2Beta1, EpsilonGammaBox, EpsilonPlus, LayerMapComposite, layer_map_base
     from zennit.layer import Sum
     from zennit.rules import Epsilon, Norm
     from zennit.types import AvgPool, Convolution
@@ -81,10 +81,18 @@ def main() -> None:
         low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
         sums = [((Sum, AvgPool), Norm(1e-12))]  # ours divide by no sum, so that there is nothing to keep from 0
         composites = {
-            "epsilon": LayerMapComposite([*sums, *layer_map_base(), ((Convolution, nn.Linear), Epsilon())]),
-            "epsilon-plus": EpsilonPlus(layer_map=sums),
-            "epsilon-gamma-box": EpsilonGammaBox(low, high, layer_map=sums),
-            "epsilon-alpha2-beta1": EpsilonAlpha2Beta1(layer_map=sums),
+            "epsilon": zennits.LayerMapComposite(
+                [*sums, *zennits.layer_map_base(), ((Convolution, nn.Linear), Epsilon())]
+            ),
+            "epsilon-plus": zennits.EpsilonPlus(layer_map=sums),
+            "epsilon-gamma-box": zennits.EpsilonGammaBox(low, high, layer_map=sums),
+            "epsilon-alpha2-beta1": zennits.EpsilonAlpha2Beta1(layer_map=sums),
+            "epsilon-plus-flat": zennits.EpsilonPlusFlat(layer_map=sums),
+            "epsilon-alpha2-beta1-flat": zennits.EpsilonAlpha2Beta1Flat(layer_map=sums),
+            "epsilon-plus:epsilon=0.1": zennits.EpsilonPlus(epsilon=0.1, layer_map=sums),
+            "epsilon-gamma-box:epsilon=0.1:gamma=1.0": zennits.EpsilonGammaBox(
+                low, high, epsilon=0.1, gamma=1.0, layer_map=sums
+            ),
         }
         for composite, how in composites.items():
             with Gradient(network, how) as attributor:
