@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "explainer",
+    "explanations",
     "limits",
     "method_options",
     "preprocess",
@@ -49,6 +50,13 @@ def targets(options: argparse.Namespace) -> Any:
     """Return the targets: one is one for every picture; several are several of each."""
     found = [_target(text) for text in options.target or ["-1"]]
     return found[0] if len(found) == 1 else [found]
+
+
+def explanations(options: argparse.Namespace) -> int:
+    """Return how many explanations each picture has."""
+    from cam_onnx.targets import count
+
+    return sum(map(count, options.target or ["-1"]))
 
 
 def _target(text: str) -> int | str:
@@ -114,7 +122,7 @@ def method_options(options: argparse.Namespace) -> dict[str, str]:
 
 def subjects(options: argparse.Namespace) -> tuple[list[str], bool]:
     """Return what is explained, by the names that results are called after, and whether one has several results."""
-    several = len(options.target or ()) > 1
+    several = explanations(options) > 1
     if files := tensors(options):
         from cam_onnx.engine import npy
 

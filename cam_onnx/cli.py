@@ -43,8 +43,9 @@ def _subject_options(parser: argparse.ArgumentParser) -> None:
         help="instead of pictures: a .npy file for the model's input NAME; may repeat",
     )  # fmt: skip
     parser.add_argument(
-        "--target", action="append", metavar="CLASS", help="class index or name, -1: the predicted one; may repeat"
-    )
+        "--target", action="append", metavar="CLASS",
+        help="class index or name, -1: the predicted one, top:K: the K best; a kind: `cam-onnx targets`; may repeat",
+    )  # fmt: skip
 
 
 def _graph_options(parser: argparse.ArgumentParser) -> None:

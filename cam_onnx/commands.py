@@ -35,7 +35,7 @@ def explain(options: argparse.Namespace) -> int:
     try:
         places = plan(names, options.out, several)
         if options.figure:
-            check_figure(options.figure, places, len(options.target or ["-1"]))
+            check_figure(options.figure, places, arguments.explanations(options))
         with Progress("preparing the model"):
             explainer = arguments.explainer(options)
         return _explain(explainer, places, options)
@@ -169,7 +169,7 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
     said: set[str] = set()
     failed, colours = False, "jet"
     refused = Refused(len(places), explainer.limits)
-    targets = max(1, len(options.target or ()))
+    targets = arguments.explanations(options)
     with Progress("explaining", total=len(places) * targets) as progress:
         for place in places:
             tell = progress.after(len(results))

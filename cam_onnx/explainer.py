@@ -132,9 +132,9 @@ class Explainer(Opened):
         inputs : dict of arrays or of .npy files' paths, instead of `images`
             The model's own inputs.
         target : int, str, Kind, sequence or nested sequence
-            -1: the predicted class. A class index or, where labels are known, name; or a kind of score, as an object or
-            a word (`cam_onnx.kinds`). A flat sequence has one per sample (length 1 or N); a nested one several of one
-            sample: N·T explanations, sample by sample.
+            -1: the predicted class. A class index or, where labels are known, name; "top:K": the K classes of the
+            highest scores; or a kind of score, as an object or a word (`cam_onnx.kinds`). A flat sequence has one per
+            sample (length 1 or N); a nested one several of one sample: N·T explanations, sample by sample.
         relu : bool, optional
             Drop what speaks against the class; None takes the method's default.
         normalize : {"minmax", None}; None leaves raw values in `saliency_map`.
@@ -176,7 +176,7 @@ class Explainer(Opened):
 
         started = time.perf_counter()
         count = targets.classes(self._running().outputs, self.contract)
-        wanted = targets.resolve(chosen, samples.count, count, self.contract.labels)
+        wanted = targets.resolve(self._ranked(chosen, samples), samples.count, count, self.contract.labels)
         owner = [i for i, group in enumerate(wanted) for _ in group]
         tell = None if self._method.calls or smooth in ("aug", "noise") else progress
         evidence = self._runs.evidence(samples, wanted, owner, tell)

@@ -65,7 +65,8 @@ def targets(options: argparse.Namespace) -> int:
     """List the kinds of targets by their words."""
     from cam_onnx.words import WORDS
 
-    printing.table(["word", "what is explained"], [("CLASS", "the logit of a class: index or name"), *WORDS.items()])
+    classes = ("CLASS", "the logit of a class: index or name; top:K: each of the K highest")
+    printing.table(["word", "what is explained"], [classes, *WORDS.items()])
     return 0
 
 

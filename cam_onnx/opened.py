@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from cam_onnx import engine, reading
+from cam_onnx import engine, reading, targets
 from cam_onnx.contract import Contract
 from cam_onnx.engine import Array, Engine, Tensor, batches, preprocess
 from cam_onnx.engine.evidence import Evidence
@@ -131,6 +131,14 @@ class Opened:
         self.__dict__.update(state)
         self._lock = threading.Lock()
         self._runs = Runs(self._read, self.contract, self._open, closed)
+
+    def _ranked(self, target: Any, samples: Samples) -> Any:
+        """Return a target with the classes of the highest scores in the place of ``top:K``: a run says which."""
+        if not targets.ranks(target, self.contract):
+            return target
+        every = list(range(samples.count))
+        found = self._runs.evidence(samples, [[-1] for _ in every], every, None)
+        return targets.with_ranks(target, found.logits, self.contract)
 
     def _again(self, samples: Samples, evidence: Evidence, owner: list[int]) -> Evidence:
         """Return the evidence of changed samples, of the classes that were explained."""

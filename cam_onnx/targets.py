@@ -1,9 +1,10 @@
 """What a caller names as the target: a kind of score, and class indices in it: -1, an index, a class name, one or
-several per sample.
+several per sample, ``top:K``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
 from cam_onnx.kinds import Kind
 from cam_onnx.words import from_word
 
-__all__ = ["OF_VALUES", "classes", "resolve", "saturated", "split", "spoken"]
+__all__ = ["OF_VALUES", "classes", "count", "ranks", "resolve", "saturated", "split", "spoken", "with_ranks"]
 
 
 OF_VALUES = ("value", "unit", "similarity", "mask", "pixel", "box", "detection", "position", "expression")
@@ -81,6 +82,66 @@ def split(target: Any, labels: Sequence[str] | None) -> tuple[Kind | None, Any]:
     if isinstance(target, str) and not (labels is not None and target.strip().casefold() in map(str.casefold, labels)):
         target = from_word(target) or target
     return (target, target.of) if isinstance(target, Kind) else (None, target)
+
+
+def count(word: Any) -> int:
+    """Return how many classes a word stands for: K for ``top:K``, also behind a kind's word, else 1.
+
+    Raises
+    ------
+    InputError
+        What follows ``top:`` is no number above 0.
+    """
+    text = word.strip().casefold() if isinstance(word, str) else ""
+    if found := re.fullmatch(r"(?:.+:)?top:([1-9]\d{0,5})", text):
+        return int(found[1])
+    if text.startswith("top:"):
+        raise InputError(f"target {shown(word)!r}: expected top:K, K the number of classes")
+    return 1
+
+
+def ranks(target: Any, contract: Contract) -> bool:
+    """Return whether the classes depend on the scores: ``top:K``, which is no class's name.
+
+    Raises
+    ------
+    InputError
+        The kind of target leaves no class to choose by its logit; see also `count`.
+    """
+    if isinstance(target, (list, tuple)):
+        return any(ranks(entry, contract) for entry in target)
+    names = [label.casefold() for label in contract.labels or ()]
+    if not isinstance(target, str) or not target.casefold().startswith("top:") or target.casefold() in names:
+        return False
+    if (kind := contract.target.get("kind")) in OF_VALUES:
+        raise InputError(f"target {shown(target)!r}: of kind {kind} the classes have no order of their own, name them")
+    return count(target) > 0
+
+
+def with_ranks(target: Any, logits: Any, contract: Contract) -> list[list[Any]]:
+    """Return the classes of every sample, those of the highest logits in the place of ``top:K``.
+
+    Raises
+    ------
+    InputError
+        There are fewer classes.
+    """
+    rows = list(target) if isinstance(target, (list, tuple)) else [target]
+    groups = [list(row) if isinstance(row, (list, tuple)) else [row] for row in rows]
+    groups = groups * len(logits) if len(groups) == 1 else groups
+    found = []
+    for row, group in zip(logits, groups, strict=False):
+        order = np.argsort(-row, kind="stable").tolist()
+        chosen: list[Any] = []
+        for entry in group:
+            if ranks(entry, contract):
+                if count(entry) > len(order):
+                    raise InputError(f"target {shown(entry)!r}: the model has {len(order)} classes")
+                chosen += order[: count(entry)]
+            else:
+                chosen.append(entry)
+        found.append(chosen)
+    return found + groups[len(found) :]
 
 
 def resolve(target: Any, samples: int, classes: int | None, labels: Sequence[str] | None) -> list[list[int]]:
