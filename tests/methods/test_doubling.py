@@ -1,4 +1,4 @@
-"""Doubling a network's last weights and bias doubles its score: what becomes of every method's raw map, through files."""
+"""A network's last weights and bias twice as large give twice the score: what becomes of every method's raw map."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_raw_map_is_no_multiple(name):
 
 
 def test_grad_cam_plus_plus_hardly_changes():
-    """a = 1 / (2 + sum(A) g), and a relu(g) of doubled gradients is less than twice as large, and larger than before."""
+    """a = 1 / (2 + sum(A) g): a relu(g) of doubled gradients is larger than before, and less than twice as large."""
     one, other = maps("grad-cam++")
     share = np.linalg.norm(other) / np.linalg.norm(one)
     assert 1 < share < 2
