@@ -85,6 +85,19 @@ def test_the_runtimes_own_format_is_refused(tmp_path):
         convert(tmp_path / "m.ort")
 
 
+@pytest.mark.parametrize("name", ["vit_class", "vit_registers", "vit_mean"])
+def test_a_transformer_at_extended_level_is_explained_where_the_plain_one_is(name, saved):
+    """Products, transpositions, sums and normalisations are fused: what the last attention reads is found."""
+    model = BUILDERS[name]()
+    path, feeds = saved(model, "extended"), inputs(model)
+    assert own(path)
+    plain, optimised = (Explainer(m, providers="cpu") for m in (model, path))
+    assert optimised.contract.layers[0].name == plain.contract.layers[0].name == "features"
+    one, other = (e.explain(inputs=feeds).gradients for e in (plain, optimised))
+    assert one.any()
+    np.testing.assert_allclose(other, one, atol=1e-5 * np.abs(one).max())
+
+
 # -- half precision ----------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +138,8 @@ def test_a_transformer_that_was_optimised_has_the_gradient_of_the_plain_one(name
     model = BUILDERS[name]()
     path, feeds = by_transformers(model, tmp_path, "vit"), inputs(model)
     assert own(path) >= TRANSFORMERS[name]
-    plain, optimised = (Explainer(m, layers="features", providers="cpu").explain(inputs=feeds) for m in (model, path))
+    plain, optimised = (Explainer(m, providers="cpu").explain(inputs=feeds) for m in (model, path))
+    assert plain.layer == optimised.layer == "features"
     assert plain.gradients.any()
     np.testing.assert_allclose(optimised.gradients, plain.gradients, atol=1e-5 * np.abs(plain.gradients).max())
 

@@ -215,6 +215,19 @@ def test_the_default_layer_is_the_one_of_the_float_network(name, form, small_in)
     assert inspect(small_in(name, form)).unsupported == ()
 
 
+@pytest.mark.parametrize("form", QUANTISED)
+@pytest.mark.parametrize("name", ["vit_class", "vit_registers", "vit_mean"])
+def test_a_quantised_transformer_is_explained_where_its_last_attention_reads(name, form, small_in):
+    found = convert(small_in(name, form)).contract.layers[0]
+    [expected] = convert(BUILDERS[name]()).contract.layers
+    assert found.name.removesuffix("_DequantizeLinear_Output").removesuffix("_quantized") == expected.name == "features"
+    assert found.axes == expected.axes
+    feeds = inputs(BUILDERS[name](), batch=1)
+    plain, quantised = (Explainer(m, providers="cpu") for m in (BUILDERS[name](), small_in(name, form)))
+    one, other = (e.explain(inputs=feeds, target=1).gradients for e in (plain, quantised))
+    assert cosine(other, one) > 0.9
+
+
 def test_the_score_lies_before_a_softmax_of_integers(tmp_path):
     model = BUILDERS["gap_linear"]()
     logits = model.graph.output[0].name

@@ -14,6 +14,7 @@ from typing import Self
 
 import onnx_ir as ir
 
+from cam_onnx.graph.alike import Node
 from cam_onnx.graph.positions import MOVES, Positions, constants, dims
 
 __all__ = ["WINDOWS", "WITHIN", "Factor", "Windows", "kept", "regrouped"]
@@ -81,7 +82,7 @@ def regrouped(roles: Sequence[str], given: Sequence[Dim], taken: Sequence[Dim]) 
 _ON_AXIS = {"Concat", "Gather", "GatherElements", "Split"}
 
 
-def kept(node: ir.Node, index: int, roles: Sequence[str], x: ir.Value) -> tuple[str, ...]:
+def kept(node: Node, index: int, roles: Sequence[str], x: ir.Value) -> tuple[str, ...]:
     """Return the roles of an output of the rank of `x`: factors whose order may have changed are not known any more."""
     given, taken = dims(x) or [], dims(node.outputs[index]) or [None] * len(roles)
     found = []
@@ -92,7 +93,7 @@ def kept(node: ir.Node, index: int, roles: Sequence[str], x: ir.Value) -> tuple[
     return tuple(found)
 
 
-def _moves(node: ir.Node, axis: int, rank: int) -> bool:
+def _moves(node: Node, axis: int, rank: int) -> bool:
     """Whether a node may change the order of entries along an axis."""
     if node.op_type in _ON_AXIS:
         return (node.attributes["axis"].as_int() if "axis" in node.attributes else 0) % rank == axis

@@ -17,12 +17,14 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import Axes
 from cam_onnx.errors import shown
+from cam_onnx.graph.alike import alike
 from cam_onnx.graph.extent import ALIGNED, Extent
 from cam_onnx.graph.roles import Roles
 
 __all__ = ["choose", "extent_of"]
 
 _VIEWS = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_ROUNDED = {"DequantizeLinear", "QuantizeLinear"}
 _POINTWISE = ALIGNED | {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}
 _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
 
@@ -48,7 +50,7 @@ def choose(
         listed = ", ".join(shown(label(node)) for node in ends[:4])
         return [], f"extent ends at {listed}, and no value before them holds all positions that they read"
     at = extent.above_others(at)
-    if _is_attention(extent, last):
+    if _is_attention(extent, last) and not _projects(last):
         at = _before_projection(extent, at)
     known = _known(extent, at, found)
     if known is None:
@@ -69,7 +71,13 @@ def _of_dense(spatial: list[ir.Value], values: list[ir.Value]) -> tuple[list[ir.
 
 
 def _is_attention(extent: Extent, node: ir.Node) -> bool:
-    return node.op_type in _PRODUCTS and len({x for x in node.inputs if x is not None and extent.is_on(x)}) > 1
+    given = {x for x in node.inputs if x is not None and extent.is_on(x)}
+    return _projects(node) or (alike(node).op_type in _PRODUCTS and len(given) > 1)
+
+
+def _projects(node: ir.Node) -> bool:
+    """Whether queries, keys and values are made of one list inside an operator."""
+    return node.domain == "com.microsoft" and node.op_type in ("Attention", "PackedAttention", "QAttention")
 
 
 def _unknown(value: ir.Value, roles: Mapping[ir.Value, Roles]) -> str:
@@ -81,15 +89,15 @@ def _before_projection(extent: Extent, value: ir.Value) -> ir.Value:
     """Step back over one projection to queries, keys and values."""
 
     def over(at: ir.Value, kinds: set[str]) -> ir.Value:
-        while (node := extent.producer(at)) is not None and node.op_type in kinds:
+        while (node := extent.producer(at)) is not None and alike(node).op_type in kinds:
             given = extent.carried(node)
             if len(given) != 1:
                 break
             at = given[0]
         return at
 
-    node = extent.producer(over(value, _VIEWS | {"Add", "Mul", "Gather", "Slice", "Split"}))
-    if node is None or node.op_type not in ("Gemm", "MatMul") or _is_attention(extent, node):
+    node = extent.producer(over(value, _VIEWS | _ROUNDED | {"Add", "Mul", "Gather", "Slice", "Split"}))
+    if node is None or alike(node).op_type not in ("Gemm", "MatMul") or _is_attention(extent, node):
         return value
     x = node.inputs[0]
     return over(x, _VIEWS) if x is not None and extent.is_on(x) else value
@@ -100,7 +108,7 @@ def _known(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) -> i
     while value not in found:
         node = extent.producer(value)
         given = [] if node is None else extent.carried(node)
-        if node is None or len(given) != 1 or node.op_type not in _VIEWS | _POINTWISE:
+        if node is None or len(given) != 1 or alike(node).op_type not in _VIEWS | _POINTWISE:
             return None
         [value] = given
     return value

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.path import Path
 from cam_onnx.autodiff.subgraphs import reads
+from cam_onnx.graph.alike import Node, alike
 from cam_onnx.graph.cells import Windows
 from cam_onnx.graph.positions import LIST, Positions, constants, dims
 from cam_onnx.graph.roles import Roles
@@ -143,7 +144,7 @@ class Extent:
         A second class-attention reads the positions that the first one has read, beside what that made of them.
         """
         at, beside = value, False
-        while (node := self._producers.get(at)) is not None and node.op_type in _ROWS:
+        while (node := self._producers.get(at)) is not None and alike(node).op_type in _ROWS:
             beside = beside or any(isinstance(role, Positions) and role.first for role in self._roles.get(at, ()))
             given = self.carried(node)
             if len(given) != 1:
@@ -155,9 +156,13 @@ class Extent:
 
     def _reads(self, node: ir.Node, i: int, axis: int) -> bool:
         """Whether a node reads the grid's entries of its input i, a list along `axis`, for what is read of its own."""
-        return any(self._reads_for(node, i, axis, y) for y in node.outputs if y in self._on)
+        x, seen = node.inputs[i], alike(node)
+        assert x is not None
+        places = [k for k, each in enumerate(seen.inputs) if each is x]
+        given = [y for y in node.outputs if y in self._on]
+        return not places or any(self._reads_for(seen, k, axis, y) for k in places for y in given)
 
-    def _reads_for(self, node: ir.Node, i: int, axis: int, y: ir.Value) -> bool:
+    def _reads_for(self, node: Node, i: int, axis: int, y: ir.Value) -> bool:
         x = node.inputs[i]
         assert x is not None
         sizes, made = dims(x), dims(y)
@@ -165,6 +170,8 @@ class Extent:
             return True
         rank, shift = len(sizes), len(made) - len(sizes)
         kind = node.op_type
+        if kind == "MatMul" and axis >= rank - 2 and _turned(node, i):
+            axis = 2 * rank - 3 - axis
         if kind == "MatMul" and i == 0:
             return axis == rank - 1 or self._wanted(y, axis + shift)
         if kind == "MatMul":
@@ -181,7 +188,7 @@ class Extent:
             if shift == 0 and isinstance(self._role(y, axis), Positions):
                 return self._wanted(y, axis)
             return taken == () or self._several(x, axis, *taken)
-        if kind == "Concat" or kind in ALIGNED or (kind in _ALONG and i == 0 and not _along(node, rank, axis)):
+        if kind == "Concat" or kind in ALIGNED or (kind in _ALONG and not _along(node, rank, axis)):
             return self._wanted(y, axis + shift)
         if kind in ("Flatten", "Reshape", "Squeeze", "Unsqueeze"):
             if self._folded(y):
@@ -205,7 +212,7 @@ class Extent:
         end = min((e for e in (stop, last) if e is not None), default=None)
         return end is None or end - max(start, role.first) > 1
 
-    def _weighed(self, node: ir.Node, x: ir.Value, axis: int) -> bool:
+    def _weighed(self, node: Node, x: ir.Value, axis: int) -> bool:
         """Whether a product sums over the grid's entries: constant weights may leave them out."""
         weights = None if node.inputs[0] is None else node.inputs[0].const_value
         role = self._role(x, axis)
@@ -216,17 +223,22 @@ class Extent:
         return bool((grid != 0).reshape(-1, grid.shape[-1]).any(0).sum() > 1)
 
 
-def _axis(node: ir.Node, rank: int, default: int) -> int:
+def _turned(node: Node, i: int) -> bool:
+    name = ("transA", "transB")[i]
+    return name in node.attributes and bool(node.attributes[name].as_int())
+
+
+def _axis(node: Node, rank: int, default: int) -> int:
     return (node.attributes["axis"].as_int() if "axis" in node.attributes else default) % rank
 
 
-def _along(node: ir.Node, rank: int, axis: int) -> bool:
+def _along(node: Node, rank: int, axis: int) -> bool:
     """Whether a normalisation mixes the entries of an axis."""
     first = _axis(node, rank, -1)
     return axis == first if "oftmax" in node.op_type else axis >= first
 
 
-def _taken(node: ir.Node, y: ir.Value, axis: int) -> tuple[int, int | None] | tuple[()] | None:
+def _taken(node: Node, y: ir.Value, axis: int) -> tuple[int, int | None] | tuple[()] | None:
     """Return which entries of an axis an output holds, from and to; None: the axis is left alone; (): not known."""
     x = node.inputs[0]
     sizes, made = dims(x) if x is not None else None, dims(y)

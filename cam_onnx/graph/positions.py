@@ -14,6 +14,7 @@ from typing import Self
 import onnx_ir as ir
 
 from cam_onnx.axes import Tokens
+from cam_onnx.graph.alike import Node
 
 __all__ = ["LIST", "MOVES", "Positions", "along", "back", "constants", "dims", "merged"]
 
@@ -99,7 +100,7 @@ def back(x: ir.Value, source: Sequence[str], y: ir.Value) -> tuple[str, ...] | N
     return (*source[:at], *(f"s{i}" for i in range(count)), *source[at + 1 :])
 
 
-def along(node: ir.Node, index: int, source: Sequence[str], x: ir.Value) -> tuple[str, ...]:
+def along(node: Node, index: int, source: Sequence[str], x: ir.Value) -> tuple[str, ...]:
     """Return the roles of an output of the rank of `x`, whose roles are `source`: lists may have changed."""
     return tuple(
         _after(node, index, i, role, x) if isinstance(role, Positions) else role for i, role in enumerate(source)
@@ -109,7 +110,7 @@ def along(node: ir.Node, index: int, source: Sequence[str], x: ir.Value) -> tupl
 MOVES = {"Compress", "Expand", "GatherElements", "GatherND", "Pad", "Resize", "ReverseSequence", "Tile", "TopK"}
 
 
-def _after(node: ir.Node, index: int, axis: int, role: Positions, x: ir.Value) -> str:
+def _after(node: Node, index: int, axis: int, role: Positions, x: ir.Value) -> str:
     rank = len(dims(x) or ())
     if node.op_type == "Concat" and _attribute(node, "axis", 0) % rank == axis:
         return _joined(node, axis, role, x)
@@ -127,7 +128,7 @@ def _after(node: ir.Node, index: int, axis: int, role: Positions, x: ir.Value) -
     return LIST if isinstance(before, int) and isinstance(after, int) and before != after else role
 
 
-def _joined(node: ir.Node, axis: int, role: Positions, x: ir.Value) -> str:
+def _joined(node: Node, axis: int, role: Positions, x: ir.Value) -> str:
     where = [i for i, each in enumerate(node.inputs) if each is x]
     if len(where) != 1:
         return LIST
@@ -142,7 +143,7 @@ def _joined(node: ir.Node, axis: int, role: Positions, x: ir.Value) -> str:
     return role.behind(others)
 
 
-def _part(node: ir.Node, index: int, axis: int, role: Positions) -> str:
+def _part(node: Node, index: int, axis: int, role: Positions) -> str:
     start = 0
     for y in node.outputs[:index]:
         length = (dims(y) or [None] * (axis + 1))[axis]
@@ -153,7 +154,7 @@ def _part(node: ir.Node, index: int, axis: int, role: Positions) -> str:
     return role.window(start, start + own if isinstance(own, int) else None) if isinstance(own, int) else LIST
 
 
-def _sliced(node: ir.Node, axis: int, role: Positions, rank: int) -> str:
+def _sliced(node: Node, axis: int, role: Positions, rank: int) -> str:
     starts, ends, axes, steps = (
         constants(node, name, i) for i, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
     )
@@ -170,7 +171,7 @@ def _sliced(node: ir.Node, axis: int, role: Positions, rank: int) -> str:
     return role.window(starts[at], None if ends[at] >= 2**31 - 1 else ends[at] if ends[at] > 0 else -1)
 
 
-def constants(node: ir.Node, name: str, index: int) -> list[int] | None:
+def constants(node: Node, name: str, index: int) -> list[int] | None:
     """Return what is an attribute in old opsets and an input in new ones, if it is known."""
     if name in node.attributes:
         return list(node.attributes[name].as_ints())
@@ -199,6 +200,6 @@ def _one_to_one(split: Sequence[Dim], whole: Sequence[Dim], before: Sequence[Dim
     return unsure == 0
 
 
-def _attribute(node: ir.Node, name: str, default: int) -> int:
+def _attribute(node: Node, name: str, default: int) -> int:
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_int()

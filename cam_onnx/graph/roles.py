@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from cam_onnx.contract import Axes
+from cam_onnx.graph.alike import Node, alike
 from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
 from cam_onnx.graph.positions import LIST, Positions, along, back, dims, merged
 
@@ -51,7 +52,7 @@ def follow(graph: ir.Graph) -> dict[ir.Value, Roles]:
             roles[value] = found
     for node in graph:
         for index, y in enumerate(node.outputs):
-            found = _of_output(node, index, roles)
+            found = _of_output(alike(node), index, roles)
             if found is not None and (y.shape is None or len(y.shape) == len(found)):
                 roles[y] = found
     return roles
@@ -93,7 +94,7 @@ def _of_picture(value: ir.Value) -> Roles | None:
     return channels_first(rank)
 
 
-def _of_output(node: ir.Node, index: int, roles: dict[ir.Value, Roles]) -> Roles | None:
+def _of_output(node: Node, index: int, roles: dict[ir.Value, Roles]) -> Roles | None:
     y = node.outputs[index]
     rank = None if y.shape is None else len(y.shape)
     known = [(x, roles[x]) for x in node.inputs if x is not None and x in roles]
@@ -132,17 +133,17 @@ def _certainty(roles: Roles) -> int:
     return -sum(10 if role == "?" else role == LIST and not isinstance(role, Positions) for role in roles)
 
 
-def _rows(node: ir.Node, roles: dict[ir.Value, Roles]) -> Roles | None:
+def _rows(node: Node, roles: dict[ir.Value, Roles]) -> Roles | None:
     """A Gemm keeps the rows of its first factor."""
     given = None if node.inputs[0] is None else roles.get(node.inputs[0])
     turned = "transA" in node.attributes and node.attributes["transA"].as_int()
     return None if given is None or turned else (given[0], "c" if given[1] == "c" else "?")
 
 
-def _product(node: ir.Node, roles: dict[ir.Value, Roles], rank: int | None) -> Roles | None:
+def _product(node: Node, roles: dict[ir.Value, Roles], rank: int | None) -> Roles | None:
     """The last axis of a matrix product is the second factor's: new channels where channels are summed over."""
     a, b = node.inputs[:2]
-    left, right = (None if x is None else roles.get(x) for x in (a, b))
+    left, right = (_operand(node, name, x, roles) for name, x in (("transA", a), ("transB", b)))
     if left is not None and right is not None:
         return (*left[:-1], right[-1]) if len(left) == len(right) == rank else None
     if left is not None and len(left) == rank:
@@ -152,7 +153,13 @@ def _product(node: ir.Node, roles: dict[ir.Value, Roles], rank: int | None) -> R
     return None
 
 
-def _moved(node: ir.Node, x: ir.Value, source: Roles, rank: int | None) -> Roles | None:
+def _operand(node: Node, turned: str, x: ir.Value | None, roles: dict[ir.Value, Roles]) -> Roles | None:
+    found = None if x is None else roles.get(x)
+    turn = found is not None and turned in node.attributes and node.attributes[turned].as_int()
+    return (*found[:-2], found[-1], found[-2]) if found is not None and turn else found
+
+
+def _moved(node: Node, x: ir.Value, source: Roles, rank: int | None) -> Roles | None:
     if rank == len(source):
         return along(node, 0, source, x)
     axes = _ints(node, "axes")
@@ -175,7 +182,7 @@ def _moved(node: ir.Node, x: ir.Value, source: Roles, rank: int | None) -> Roles
     return tuple(r for i, r in enumerate(source) if i not in gone)
 
 
-def _ints(node: ir.Node, name: str) -> Sequence[int] | None:
+def _ints(node: Node, name: str) -> Sequence[int] | None:
     attribute = node.attributes.get(name)
     return None if attribute is None else list(attribute.as_ints())
 
