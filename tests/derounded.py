@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.kernels import KERNELS
-from tests.running import run
+from tests.running import evaluate, run
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FLOAT = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("float64"): TensorProto.DOUBLE}
@@ -111,7 +111,11 @@ class _Work:
                 shown.graph.output.append(onnx.ValueInfoProto(name=f"{y}/float" if small.get(y) else y))
                 if small.get(y):
                     shown.graph.node.append(helper.make_node("Cast", [y], [f"{y}/float"], to=TensorProto.FLOAT))
-            values = run(shown, self.feeds, optimised=False)
+            small_floats = {t.data_type for t in shown.graph.initializer} & {TensorProto.FLOAT4E2M1}
+            if small_floats:  # which ONNX Runtime has not
+                values = evaluate(shown, self.feeds, [o.name for o in shown.graph.output])
+            else:
+                values = run(shown, self.feeds, optimised=False)
             self._found = {k: v.astype(small[k]) if small.get(k) else v for k, v in zip(inner, values, strict=True)}
         return self._found[name]
 

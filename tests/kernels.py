@@ -134,4 +134,22 @@ class NhwcConv(Kernel):
         return y if b is None else y + b
 
 
+class NhwcFusedConv(Kernel):
+    """The kernel is (M, C / group, kH, kW), as the standard's."""
+
+    @staticmethod
+    def computed(x, w, b=None, z=None, activation="", activation_params=(), **windows):
+        y = NhwcConv.computed(x, w.transpose(0, 2, 3, 1), b, **windows)
+        y = y if z is None else y + z
+        match activation:
+            case "Relu":
+                return np.maximum(y, 0)
+            case "Clip":
+                return np.clip(y, *activation_params)
+            case "HardSwish":
+                return y * np.clip(y / 6 + 0.5, 0, 1)
+        assert not activation
+        return y
+
+
 KERNELS = [each for each in vars().copy().values() if isinstance(each, type) and each.__base__ is Kernel]

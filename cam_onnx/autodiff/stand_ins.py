@@ -155,15 +155,20 @@ def _parts(count: int) -> Callable[[onnx.NodeProto, int], Nodes]:
     return split
 
 
-def _nhwc(node: onnx.NodeProto, opset: int) -> Nodes:
-    x, w, y = (f"{node.output[0]}/{name}" for name in ("x", "w", "y"))
-    yield _make("Transpose", node.input[:1], x, perm=[0, 3, 1, 2])
-    yield _make("Transpose", node.input[1:2], w, perm=[0, 3, 1, 2])
-    made = _like(node, "Conv", (0, 1), opset)
-    made.input[:] = [x, w]
-    made.output[0] = y
-    yield made
-    yield _make("Transpose", [y], node.output[0], perm=[0, 2, 3, 1])
+def _nhwc(turned: bool) -> Callable[[onnx.NodeProto, int], Nodes]:
+    """A convolution whose values have their channels last; its kernel only if it is `turned` too."""
+
+    def between(node: onnx.NodeProto, opset: int) -> Nodes:
+        x, w, y = (f"{node.output[0]}/{name}" for name in ("x", "w", "y"))
+        yield _make("Transpose", node.input[:1], x, perm=[0, 3, 1, 2])
+        yield _make("Transpose", node.input[1:2], w, perm=[0, 3, 1, 2] if turned else [0, 1, 2, 3])
+        made = _like(node, "Conv", (0, 1), opset)
+        made.input[:] = [x, w]
+        made.output[0] = y
+        yield made
+        yield _make("Transpose", [y], node.output[0], perm=[0, 2, 3, 1])
+
+    return between
 
 
 _BY_HAND: dict[str, Callable[[onnx.NodeProto, int], Nodes]] = {
@@ -172,8 +177,8 @@ _BY_HAND: dict[str, Callable[[onnx.NodeProto, int], Nodes]] = {
     "FusedMatMul": _matmul,
     "MatMulIntegerToFloat": _to_float,
     "MatMulNBits": _by_columns,
-    "NhwcConv": _nhwc,
-    "NhwcFusedConv": _nhwc,
+    "NhwcConv": _nhwc(turned=True),
+    "NhwcFusedConv": _nhwc(turned=False),
     "PackedAttention": _parts(3),
     "QAttention": _parts(3),
     "QGemm": _gemm,

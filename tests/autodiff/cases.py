@@ -176,6 +176,7 @@ SCALED: dict[str, Any] = {**LINEAR, "reference": "its scale is float32"}
 FILTERS = np.random.default_rng(11).standard_normal((3, 2, 2, 2)) * 0.5
 OURS = "an operator of ONNX Runtime"
 GPU = "a kernel on GPUs only"  # the forward is then tests.kernels
+HALVES = "a kernel for 16 bits on ARM only"
 PACKED = dict(
     t=np.array([[0, 1, 2], [3, 4, 5]], np.int32), o=np.array([0, 2, 6], np.int32)
 )  # samples of 2 and 4 tokens
@@ -665,6 +666,10 @@ CASES = [
             ("float8", 19, 3e-3, 0, ml_dtypes.float8_e4m3fn), ("float8 of more range", 21, 3e-5, 0, ml_dtypes.float8_e5m2),
         )
     ),
+    row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", derounded="QuantizeLinear", why="float4", opset=23, runtime="it has no float4",
+        x=normal(4, 9), s=scale(0.2), z=np.array(0, ml_dtypes.float4_e2m1fn)),
+    row("v = DequantizeLinear<axis=0>(w, t) y = Conv(x, v)", composed="Conv", against=("x",), why="a weight of float4", opset=23, runtime="it has no float4", x=normal(1, 2, 5, 5),
+        t=scale(0.1, 0.2, 0.15), w=integers("int8", 3, 2, 3, 3, low=-4, high=4).astype(ml_dtypes.float4_e2m1fn), **LINEAR),
     row("q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) v = DequantizeLinear<axis=0>(w, t) y = Conv(d, v)", derounded="QuantizeLinear",
         why="a weight of int4", opset=21, x=normal(1, 2, 5, 5), s=scale(0.01), z=zero(120), t=scale(0.1, 0.2, 0.15),
         w=integers("int8", 3, 2, 3, 3, low=-8, high=8).astype(ml_dtypes.int4)),
@@ -828,6 +833,12 @@ CASES = [
         w=np.linspace(-1, 1, 48).reshape(4, 3, 2, 2), **LINEAR),
     row("y = com.microsoft.NhwcConv<group=4, pads=[1,1,1,1]>(x, w)", runtime=GPU, why="depthwise", x=normal(2, 5, 6, 4),
         w=np.linspace(-1, 1, 36).reshape(4, 3, 3, 1), **LINEAR),
+    row("y = com.microsoft.NhwcFusedConv<activation=\"Relu\", pads=[1,0,1,1], strides=[2,1]>(x, w, b)", runtime=HALVES, x=normal(2, 5, 4, 3),
+        b=normal(4), w=np.linspace(-1, 1, 72).reshape(4, 3, 2, 3)),
+    row("y = com.microsoft.NhwcFusedConv<activation=\"HardSwish\", group=2>(x, w, b, z)", runtime=HALVES, why="a residual branch",
+        x=normal(2, 3, 3, 4), b=normal(4), z=normal(2, 2, 2, 4), w=np.linspace(-1, 1, 32).reshape(4, 2, 2, 2)),
+    row("y = com.microsoft.NhwcFusedConv(x, w)", runtime=HALVES, why="no activation", x=normal(2, 3, 4, 2),
+        w=np.linspace(-1, 1, 24).reshape(3, 2, 2, 2), **LINEAR),
     row("y = com.microsoft.PackedAttention<num_heads=2>(x, w, b, t, o)", runtime=GPU, x=normal(6, 8, scale=0.3),
         w=np.random.default_rng(3).standard_normal((8, 24)), b=np.linspace(-1, 1, 24), **PACKED),
     row("y = com.microsoft.PackedMultiHeadAttention<num_heads=2>(q, k, v, b, t, o)", runtime=GPU, q=normal(6, 8), k=normal(6, 8), v=normal(6, 4),

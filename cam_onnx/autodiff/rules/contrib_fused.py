@@ -7,6 +7,7 @@ from typing import Any
 
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.contrib import Maybe, added, microsoft
+from cam_onnx.autodiff.rules.contrib_gpu import channels_first
 from cam_onnx.autodiff.rules.convolution import conv_x
 from cam_onnx.autodiff.rules.elementwise import (
     celu,
@@ -138,6 +139,24 @@ def fused_conv_b(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Val, z: Maybe, 
 
 
 microsoft("FusedConv", fused_conv_x, kernel, fused_conv_b, fused_conv_z)
+
+
+def channels_last(vjp: Callable[..., Val], turn: bool = True) -> Callable[..., Val]:
+    """Turn what has space before the channels, the kernel has not; on CPUs with arithmetic of 16 bits."""
+
+    def turned(op: Emitter, g: Val, y: Val, x: Val, w: Val, b: Maybe, z: Maybe, **attributes: Any) -> Val:
+        y, x = channels_first(op, y), channels_first(op, x)
+        z = None if z is None else channels_first(op, z)
+        found = vjp(op, op.Transpose(g, perm=[0, 3, 1, 2]), y, x, w, b, z, **attributes)
+        return op.Transpose(found, perm=[0, 2, 3, 1]) if turn else found
+
+    return turned
+
+
+microsoft(
+    "NhwcFusedConv",
+    *(channels_last(fused_conv_x), kernel, channels_last(fused_conv_b, turn=False), channels_last(fused_conv_z)),
+)
 
 
 def fused_gemm(which: int) -> Any:
