@@ -85,7 +85,10 @@ def inspect(options: argparse.Namespace) -> int:
     printing.line(f"{options.model}: opset {report.opset}, IR version {report.ir_version}, {kind}")
     for title, values in (("inputs", report.inputs), ("outputs", report.outputs)):
         printing.table(["name", "type", "shape"], [(v.name, v.dtype, sizes(v.shape)) for v in values], title)
-    printing.line(f"score: {report.score or 'not found, name one with --score'}")
+    if report.task:
+        printing.line(f"task: {report.task}: {report.task_why}")
+    of = f", target {report.target}" if report.score and report.target != "class" else ""
+    printing.line(f"score: {report.score or 'not found, name one with --score'}{of}")
     layers(report, options.all)
     for text in report.unsupported:
         printing.line(f"no gradient rule for {text}")

@@ -147,7 +147,7 @@ class Contract:
     ----------
     roles : dict
         Role to name: "image" (the input a picture goes to), "target" (our input), and the outputs "logits",
-        "score", "class". Activations and gradients stand in `layers`.
+        "score", "class"; "boxes", the corners of each row of the logits. Activations and gradients stand in `layers`.
     layers : tuple of Layer
         In the order in which they were asked for.
     score : str
@@ -162,10 +162,8 @@ class Contract:
         How a picture becomes the input; None: nobody said.
     labels : tuple of str or None
         Class names, in class order.
-    batch_axis : int
-        Of the score value.
-    single : bool
-        The score has no batch axis: it is one sample's (C,).
+    batch_axis, single : int, bool
+        Of the score value; whether it has no such axis but is one sample's (C,).
     cuts_fusion : tuple of str
         Values inside a likely fusion of the runtime that are now read from outside it.
     raised : dict
@@ -180,6 +178,8 @@ class Contract:
         The rules of the way back; "" for the derivative.
     lists : dict
         What a method reads of the inside of the network, by need: names of outputs.
+    each, task : int, str
+        Of how many classes each row of the logits (a box, a letter) is, 0: there are no rows; what the model does.
     """
 
     roles: dict[str, str]
@@ -200,14 +200,17 @@ class Contract:
     target: dict[str, Any] = field(default_factory=lambda: {"kind": "class"})
     table: str = ""
     lists: dict[str, list[str]] = field(default_factory=dict)
+    each: int = 0
+    task: str = ""
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
         data = asdict(self)
         for entry, layer in zip(data["layers"], self.layers, strict=True):
             entry["axes"] = layer.axes.to_dict()
-        if not self.lists:
-            del data["lists"]
+        for name in ("lists", "each", "task"):
+            if not data[name]:
+                del data[name]
         schema = SCHEMA if any(layer.axes.tokens for layer in self.layers) else 1
         return json.dumps({"schema": schema, **data}, sort_keys=True, separators=(",", ":"))
 
@@ -247,9 +250,9 @@ class Contract:
                 raise ValueError("no layers or bad roles")
             for role in ("target", "logits", "score", "class"):
                 contract.roles[role]
-            kinds = dict(score=str, method=str, activation=str, batch_axis=int, original=dict, target=dict, table=str)
-            for name, kind in kinds.items():
-                if not isinstance(getattr(contract, name), kind):
+            typed = dict(original=dict, target=dict, batch_axis=int, each=int)
+            for name in ("score", "method", "activation", "table", "task", *typed):
+                if not isinstance(getattr(contract, name), typed.get(name, str)):
                     raise TypeError(f"{name} is {getattr(contract, name)!r}")
             if not all(isinstance(name, str) for names in contract.lists.values() for name in names):
                 raise TypeError(f"lists are {contract.lists!r}")

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cam_onnx import blank, maps, reading, smoothing, targets
+from cam_onnx import blank, maps, picks, reading, smoothing, targets
 from cam_onnx.contract import Preprocess
 from cam_onnx.engine import Engine
+from cam_onnx.engine.evidence import Evidence
 from cam_onnx.engine.samples import given
 from cam_onnx.errors import InputError
 from cam_onnx.explanation import Explanation
+from cam_onnx.kinds import Boxes, Kind
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import find
 from cam_onnx.opened import Opened
@@ -175,8 +177,12 @@ class Explainer(Opened):
         clock["preprocess"] = time.perf_counter() - started
 
         started = time.perf_counter()
-        count = targets.classes(self._running().outputs, self.contract)
+        count = self.contract.each or targets.classes(self._running().outputs, self.contract)
         wanted = targets.resolve(self._ranked(chosen, samples), samples.count, count, self.contract.labels)
+        first: Evidence | None = None
+        if self._chooses(kind, wanted):
+            first = self._runs.evidence(samples, [[-1]] * samples.count, list(range(samples.count)), None)
+            wanted = picks.picked(kind or self._kind, self.contract, first, wanted)
         owner = [i for i, group in enumerate(wanted) for _ in group]
         tell = None if self._method.calls or smooth in ("aug", "noise") else progress
         evidence = self._runs.evidence(samples, wanted, owner, tell)
@@ -190,6 +196,10 @@ class Explainer(Opened):
         evidence, drawn = maps.draw(how, evidence, samples, owner)
         clock["map"] = time.perf_counter() - started
         owner = owner[: len(evidence.target)]
+        rectangles, entries = samples.boxes, evidence.target.tolist()
+        at, rows = (evidence, list(range(len(owner)))) if first is None else (first, owner)
+        boxes = picks.placed(at, self.contract, samples.feeds, [rectangles[i] for i in owner] if first is None
+                             else rectangles, rows, entries)  # fmt: skip
         drawn["reasons"] = blank.with_places(
             drawn["reasons"], drawn["layers"], samples.feeds, samples.count, owner, evidence.target, self._probe
         )
@@ -209,6 +219,7 @@ class Explainer(Opened):
                 *targets.saturated(self.contract, evidence.score), *drawn.pop("notes"),
             ],
             normalized=normalize is not None,
+            boxes=boxes,
             **drawn,
         )  # fmt: skip
 
@@ -254,6 +265,13 @@ class Explainer(Opened):
         wanted = targets.resolve(chosen, len(samples), count, self.contract.labels)
         subject = Subject(self._read.data, self._read.folder, self.contract, partial(self._open, exact=True))
         return verify(subject, samples, wanted, exact, progress, self.notes)
+
+    def _chooses(self, kind: Kind | None, wanted: list[list[int]]) -> bool:
+        """Whether boxes or letters have to be chosen in what a first run says; the best box is, in the file."""
+        kind = kind or self._kind
+        best = not isinstance(kind, Boxes) or kind.count == 1
+        best &= self.contract.target.get("kind") == "boxes" and all(set(group) == {-1} for group in wanted)
+        return self.contract.each > 0 and not best
 
     def _probe(self) -> tuple[Probe, Engine]:
         from cam_onnx.graph.lost import probe

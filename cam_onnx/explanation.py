@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_onnx import ranking
 from cam_onnx.contract import Contract
 from cam_onnx.errors import InputError
 
@@ -57,14 +58,12 @@ class Explanation:
         RGB u8.
     names : list of str
         Of the samples, for file names.
-    method : str
-        Its name in the registry.
+    method, provider : str
+        Its name in the registry; what ran the model.
     contract : Contract
         What the converted model says of itself.
     labels : tuple of str or None
         Class names, in class order.
-    provider : str
-        What ran the model.
     timings : dict
         Step to seconds.
     notes : list of str
@@ -73,6 +72,8 @@ class Explanation:
         Whether `saliency_map` is within [0, 1] (or [-1, 1]); False: raw values.
     interrupted : bool
         Ctrl-C came: later samples are missing, and the last one's map is of fewer runs.
+    boxes : list of ((x0, y0, x1, y1) or None)
+        What was explained of a detector, in pixels of the picture.
     """
 
     logits: Array
@@ -91,6 +92,7 @@ class Explanation:
     notes: list[str] = field(default_factory=list)
     normalized: bool = True
     interrupted: bool = False
+    boxes: list[Any] = field(default_factory=list)
 
     @property
     def layer(self) -> str:
@@ -144,6 +146,7 @@ class Explanation:
             reasons=self.reasons[at],
             pictures=self.pictures[at],
             names=self.names[at],
+            boxes=self.boxes[at],
         )
 
     def label(self, index: int) -> str:
@@ -153,23 +156,20 @@ class Explanation:
 
     @property
     def probabilities(self) -> Array | None:
-        """Per class, (N, C): the sigmoid where the model ends in one, else the softmax; None for a single output."""
-        logits = self.logits.astype(np.float64)
-        if self.contract.activation == "sigmoid":
-            return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
-        if logits.shape[1] < 2:
-            return None
-        with np.errstate(invalid="ignore"):  # NaN logits give NaN probabilities
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        """Per class, (N, C'): the sigmoid where the model ends in one, else the softmax; None for a single output."""
+        return ranking.of_entries(self.logits, self.contract)
+
+    @property
+    def classes(self) -> Array:
+        """The class that was explained of each sample, (N,): of a box or a letter the one in its row."""
+        return self.target % (self.contract.each or np.iinfo(np.int64).max)
 
     def top(self, count: int = 5) -> list[list[tuple[int, str, float]]]:
         """Return per sample the best classes as (index, name, probability), best first.
 
         Where there is a single output, its value stands in for the probability.
         """
-        values = self.probabilities
-        values = self.logits if values is None else values
+        values = ranking.of_classes(self.logits, self.contract)
         order = np.argsort(-values, axis=1, kind="stable")[:, :count]
         return [
             [(int(c), self.label(int(c)), float(v)) for c, v in zip(row, values[i][row], strict=True)]

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from cam_onnx.errors import InputError, shown
 
 __all__ = [
+    "Area",
     "Box",
+    "Boxes",
     "Detection",
     "Difference",
     "Expression",
     "Finer",
     "Kind",
+    "Letters",
     "Logit",
     "Mask",
     "Pixel",
@@ -234,6 +237,47 @@ class Position(_OfClass):
 
     def __post_init__(self) -> None:
         _index("position", "t", self.t)
+
+
+@dataclass(frozen=True, eq=False)
+class Area(_OfClass):
+    """A class where the network sees it: the mean of its logit over the places where it is the largest of all.
+
+    Of a segmentation's output; class -1 is the one with the largest area. Of a map with one channel, the places where
+    its logit is positive.
+    """
+
+    word = "area"
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes(_OfClass):
+    """The best boxes of a raw detection head, or of what a file's own suppression of boxes is fed: the class's score.
+
+    `count` boxes at most, of which no two of one class overlap by more than half; class -1 is any.
+    """
+
+    count: int = 1
+    word = "boxes"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.count, bool) or not isinstance(self.count, (int, np.integer)) or self.count < 1:
+            raise InputError(f"target boxes: count is {shown(self.count)!r}, expected at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the contract says: how many are asked for is chosen at run time."""
+        return {"kind": self.word}
+
+
+@dataclass(frozen=True, eq=False)
+class Letters(_OfClass):
+    """What a recogniser of text reads, letter by letter: at each, the logit of its class where it is read.
+
+    Of a sequence (N, T, C) or (T, N, C), by CTC's greedy path: blanks are skipped, repeats are one letter. Class -1 is
+    every letter.
+    """
+
+    word = "letters"
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ class Opened:
         self.contract = read_.contract.with_(method=method.name, **given)
         self._method = method
         self._method.settle(self._options)
-        self._kind = kind
+        self._kind = read_.kind if kind is None else kind
         reading.fits(self.contract, method, kind, self._options)
         self.notes = [*self.notes, *(note for note in read_.notes if note not in self.notes)]
         started = time.perf_counter()

@@ -50,6 +50,8 @@ class Reading:
     plain : bool
         Whether the source was converted here.
     notes : list of str
+    kind : Kind or None
+        Of the target it was converted for here.
     """
 
     data: bytes
@@ -59,6 +61,7 @@ class Reading:
     source: str | bytes
     plain: bool
     notes: list[str] = field(default_factory=list)
+    kind: Kind | None = None
 
 
 def read(model: Any, asked: Converting) -> Reading:
@@ -92,7 +95,7 @@ def convert(source: str | bytes, folder: str | None, asked: Converting) -> Readi
         source, layers=asked.layers, score=asked.score, method=asked.method or "grad-cam", target=asked.target,
         reconvert=True, fallback=asked.fallback, limits=asked.limits, options=asked.options,
     )  # fmt: skip
-    return Reading(made.to_bytes(), made.contract, made.external, folder, source, plain=True, notes=made.notes)
+    return Reading(made.to_bytes(), made.contract, made.external, folder, source, True, made.notes, made.kind)
 
 
 def fits(contract: Contract, method: Method, kind: Kind | None, options: Mapping[str, Any] = EMPTY) -> None:

@@ -20,7 +20,7 @@ from cam_onnx.targets import spoken
 if TYPE_CHECKING:
     from cam_onnx.explanation import Explanation
 
-__all__ = ["described", "save"]
+__all__ = ["described", "said", "save"]
 
 
 def save(
@@ -71,8 +71,9 @@ def save(
 
 def described(explanation: Explanation, regions: bool | float = False) -> dict[str, Any]:
     """Return what can be said in JSON of one sample (the first); see `Explanation.to_dict`."""
-    index = int(explanation.target[0])
-    probabilities = explanation.probabilities
+    index, entry = int(explanation.classes[0]), int(explanation.target[0])
+    probabilities, each = explanation.probabilities, explanation.contract.each
+    place = {} if not each else {"row": entry // each, "box": explanation.boxes[0]}
     found = {
         "name": explanation.names[0],
         "method": explanation.method,
@@ -80,9 +81,10 @@ def described(explanation: Explanation, regions: bool | float = False) -> dict[s
         "target": {
             "index": index,
             "name": explanation.label(index),
-            "explained": spoken(explanation.contract, index, explanation.label(index), explanation.logits.shape[1]),
+            "explained": said(explanation),
             "score": float(explanation.score[0]),
-            "probability": None if probabilities is None else float(probabilities[0, index]),
+            "probability": None if probabilities is None else float(probabilities[0, entry]),
+            **place,
         },
         "top": [{"index": i, "name": name, "probability": p} for i, name, p in explanation.top()[0]],
         "blank": explanation.reasons[0],
@@ -100,11 +102,25 @@ def described(explanation: Explanation, regions: bool | float = False) -> dict[s
     return found
 
 
+def said(one: Explanation) -> str:
+    """Return what was explained of one sample (the first), in words."""
+    index, each = int(one.classes[0]), one.contract.each
+    text = spoken(one.contract, index, one.label(index), one.logits.shape[1])
+    if not each:
+        return text
+    if one.contract.target.get("kind") == "letters":
+        return f"{text} at position {int(one.target[0]) // each}"
+    box = one.boxes[0] if one.boxes else None
+    return text if box is None else f"{text} in the box {' '.join(f'{edge:.0f}' for edge in box)}"
+
+
 def stems(explanation: Explanation) -> list[str]:
     """Return one file name stem per sample, each different: its name, with the target where names repeat."""
     names = explanation.names
     found: list[str] = []
-    for name, target in zip(names, explanation.target, strict=True):
+    each = explanation.contract.each
+    numbers = range(len(names)) if each else explanation.target  # of boxes and letters, in their order
+    for name, target in zip(names, numbers, strict=True):
         stem = f"{name}.{target}" if names.count(name) > 1 else name
         unique, count = stem, 1
         while unique in found:

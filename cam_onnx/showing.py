@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cam_onnx.errors import shown
 from cam_onnx.render import image
 from cam_onnx.render.figure import Row
-from cam_onnx.targets import spoken
+from cam_onnx.saving import said
 
 if TYPE_CHECKING:
     from cam_onnx.explanation import Explanation
@@ -36,7 +36,7 @@ def heading(one: Explanation) -> str:
     """Return the class that was explained, with its probability, or its score where there is none."""
     index = int(one.target[0])
     probabilities = one.probabilities
-    text = spoken(one.contract, index, one.label(index), one.logits.shape[1])
+    text = said(one)
     if probabilities is None:
         return f"{text}, score {float(one.score[0]):.4g}"
     return f"{text}, {_percent(float(probabilities[0, index]))}"
@@ -86,7 +86,7 @@ def _html_row(one: Explanation) -> str:
     else:
         data = base64.b64encode(image.encode(_small(picture), ".jpg")).decode("ascii")
         cell = f'<img src="data:image/jpeg;base64,{data}" alt="{_escaped(heading(one))}">'
-    index, best = int(one.target[0]), one.top(3)[0]
+    index, best = int(one.classes[0]), one.top(3)[0]
     known = one.probabilities is not None
     others = [f"{name} {_percent(value)}" for i, name, value in best if i != index and known]
     lines = [

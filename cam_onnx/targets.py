@@ -19,7 +19,8 @@ from cam_onnx.words import from_word
 __all__ = ["OF_VALUES", "classes", "count", "ranks", "resolve", "saturated", "split", "spoken", "with_ranks"]
 
 
-OF_VALUES = ("value", "unit", "similarity", "mask", "pixel", "box", "detection", "position", "expression")
+OF_VALUES = ("value", "unit", "similarity", "mask", "pixel", "box", "detection", "position", "expression",
+             "boxes", "letters")  # fmt: skip
 """Kinds whose score is an entry of values that the file computes; those of the others are made of the class's logit."""
 
 NEAR_ONE = 0.99

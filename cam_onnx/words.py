@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from cam_onnx.errors import InputError, shown
 from cam_onnx.kinds import (
+    Area,
     Box,
+    Boxes,
     Detection,
     Difference,
     Expression,
     Finer,
     Kind,
+    Letters,
     Logit,
     Mask,
     Pixel,
@@ -43,6 +46,9 @@ WORDS = {
     "box:X0,Y0,X1,Y1[:CLASS]": "a class in a box: segmentation, raw detection head",
     "detection:X0,Y0,X1,Y1[:CLASS]": "how near a raw detection head comes to that finding",
     "position:T[:CLASS]": "a class at a position of a sequence",
+    "area[:CLASS]": "a class where it is seen: of a segmentation's output",
+    "boxes[:COUNT[:CLASS]]": "the best boxes of a raw detection head, one map each",
+    "letters[:CLASS]": "what a text recogniser reads, one map a letter",
     "value:EXPRESSION": "any scalar, such as boxes[0,4,:].max(); the word may be left out where there is a bracket",
 }
 
@@ -93,6 +99,8 @@ def from_word(text: str) -> Kind | None:
             return _BOXES[word](x0, y0, x1, y1, **of)
         if word == "position" and colon:
             return Position(int(argument), **of)
+        if word == "boxes":
+            return Boxes(int(argument) if argument else 1, **of)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
@@ -116,6 +124,8 @@ _OF_CLASS: dict[str, Any] = {
     "probability": Probability,
     "residual-softmax": ResidualSoftmax,
     "finer": Finer,
+    "area": Area,
+    "letters": Letters,
 }
 
 

@@ -166,7 +166,7 @@ ROWS = {
     "no score": Row(
         lambda: other(),
         E.ScoreNotFound,
-        "no output looks like class scores",
+        "what it does has to be said (target=, --target). It could be: image to image, depth or segmentation",
         lambda: text("y = Relu(x)", "(float[N,3,8,8] x) => (float[N,3,8,8] y)"),
     ),
     "integer score": Row(

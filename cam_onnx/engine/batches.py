@@ -127,6 +127,7 @@ def pick(evidence: Evidence, samples: Sequence[int]) -> Evidence:
         score=evidence.score[rows],
         layers={name: layer.rows(rows) for name, layer in evidence.layers.items()},
         lists={need: [value[rows] for value in values] for need, values in evidence.lists.items()},
+        boxes=evidence.boxes[rows],
     )
 
 

@@ -43,7 +43,8 @@ class Evidence:
 
     `logits` (N, C) and `score` (N,) are float32, or float64 in a float64 model; `target` (N,) int64 is the
     class that was explained, with -1 resolved; `layers` maps the names in the original graph; `lists` has what is
-    read of the inside of the network, arrays (N, ...) by the name of a method's need.
+    read of the inside of the network, arrays (N, ...) by the name of a method's need; `boxes` (N, A, 4) are the
+    corners of each row of the logits, A 0 where there are none.
     """
 
     logits: Array
@@ -51,6 +52,7 @@ class Evidence:
     score: Array
     layers: dict[str, LayerEvidence]
     lists: dict[str, list[Array]] = field(default_factory=dict)
+    boxes: Array = field(default_factory=lambda: np.zeros((0, 0, 4), np.float32))
 
 
 def gather(
@@ -93,7 +95,8 @@ def gather(
         raise InputError(f"target: expected class indices, got {classes.dtype.name} of shape {classes.shape}")
     with_target = {**feeds, contract.roles["target"]: classes.astype(np.int64)}
     checked = check_feeds(engine, with_target)
-    found = engine.run(checked, list(wanted))
+    corners = [name] if (name := contract.roles.get("boxes")) in {output.name for output in engine.outputs} else []
+    found = engine.run(checked, [*wanted, *filter(None, corners)])
     size = picture_size(contract, checked) if size is None else size
 
     logits = found[contract.roles["logits"]]
@@ -118,6 +121,7 @@ def gather(
             need: [_tokens_last(_of_samples(found[name], len(logits)), need, contract, layers) for name in names]
             for need, names in contract.lists.items()
         },
+        boxes=_floating(found[corners[0]]) if corners and corners[0] else np.zeros((len(logits), 0, 4), np.float32),
     )
 
 

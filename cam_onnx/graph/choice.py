@@ -25,17 +25,18 @@ class Choice:
     score: Val
 
 
-def choose(op: Emitter, value: Val, score: Score, target: Val) -> Choice:
-    """Resolve the target inside the graph.
+def choose(op: Emitter, value: Val, score: Score, target: Val, rank: int | None = None) -> Choice:
+    """Resolve the target inside the graph; `rank`: of `value`, where it is no primal.
 
     It is checked there: a target that does not fit makes the run fail in every runtime, since a Reshape then gets a
     shape that cannot be.
     """
-    if value.rank == 1:
+    rank = value.rank if rank is None else rank
+    if rank == 1:
         logits = op.Unsqueeze(value, [0] if score.single else [1])
     else:
-        logits = value if value.rank == 2 else op.Flatten(value, axis=1)
-    if logits is value:
+        logits = value if rank == 2 else op.Flatten(value, axis=1)
+    if logits is value and value.primal:
         count, classes = op.shape(value, 0, 1), op.shape(value, 1, 2)
     else:
         shape = op.Shape(logits)

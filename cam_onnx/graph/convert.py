@@ -29,6 +29,8 @@ from cam_onnx.graph.rewrite import rewrite
 from cam_onnx.graph.save import save
 from cam_onnx.graph.seeds import base, extend
 from cam_onnx.graph.tables import table as bent
+from cam_onnx.graph.task import find_task
+from cam_onnx.kinds import Kind
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import Method, find, without_gradient
 from cam_onnx.options import read_labels, read_preprocess
@@ -57,6 +59,8 @@ class Converted:
         In the original's bytes.
     external : list of External
         Checked entries of external data, which still point to the original's files.
+    kind : Kind or None
+        Of the target; None: the logit of a class.
     """
 
     contract: Contract
@@ -64,6 +68,7 @@ class Converted:
     proto: onnx.ModelProto
     weights: Mapping[str, Held] = field(default_factory=dict)
     external: list[External] = field(default_factory=list)
+    kind: Kind | None = None
 
     @cached_property
     def model(self) -> onnx.ModelProto:
@@ -124,7 +129,8 @@ def convert(
     method : str
         A registered method's name. It decides what the file has to compute: a gradient or none, by which rules.
     target : Kind or str, optional
-        What kind of score is explained (`cam_onnx.kinds`); None: the logit of a class, which is an input of the file.
+        What kind of score is explained (`cam_onnx.kinds`); None: the task's (`cam_onnx.graph.task`), of a classifier
+        the logit of a class, which is an input of the file.
     preprocess : Preprocess, name of a preset, path or None
         For the contract: how a picture becomes the input.
     labels : sequence of str, path or None
@@ -164,7 +170,7 @@ def convert(
         raise InputError(f"target_input is {target_input!r}, expected one of {', '.join(TARGET_INPUTS)}")
     chosen = find(method)
     rules = chosen.rules(chosen.settle(options or {}))
-    kind = read_kind(target if target is not None else chosen.target or None)
+    said = read_kind(target if target is not None else chosen.target or None)
     settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
     loaded = load(model, limits)
     refuse_blocked(loaded)
@@ -185,6 +191,8 @@ def convert(
 
     def build(prepared: Model, method: Method = chosen) -> Built:
         picture = picture_input(prepared)
+        task = find_task(prepared) if said is None and score is None else None
+        kind = said if task is None else task.kind
         found = base(prepared, kind, score)
         asked = _asked(method, layers, picture)
         places = find_layers(prepared, settled or asked, found)
@@ -204,7 +212,11 @@ def convert(
             if method.needs_gradient:
                 raise
             made = rewrite(seeded.model, seeded.values, places, target_input, gradients=False, **how)
-        return Built(prepared, picture, *made, cut_fusions([prepared.values[name] for name in seeded.read]))
+        contract = made[1].with_(each=seeded.each, task="" if task is None else task.name)
+        if seeded.boxes:
+            contract.roles["boxes"] = seeded.boxes
+        cuts = cut_fusions([prepared.values[name] for name in seeded.read])
+        return Built(prepared, picture, made[0], contract, cuts, kind)
 
     notes = []
     try:
@@ -230,7 +242,7 @@ def convert(
         tool=f"cam_onnx {cam_onnx.__version__}",
         source_sha256=source_sha256,
         original=outline(prepared.proto),
-        target={"kind": "class"} if kind is None else kind.to_dict(),
+        target={"kind": "class"} if built.kind is None else built.kind.to_dict(),
         table=rules,
         cuts_fusion=tuple(sorted({*contract.cuts_fusion, *built.cuts})),
         **settings,
@@ -238,7 +250,8 @@ def convert(
     for layer in contract.layers:
         chosen.check(layer.head, layer.name)
     proto.metadata_props.add(key=KEY, value=contract.to_json())
-    return Converted(contract, [*_notes(prepared, contract), *notes], proto, prepared.weights, loaded.external)
+    notes = [*_notes(prepared, contract), *notes]
+    return Converted(contract, notes, proto, prepared.weights, loaded.external, built.kind)
 
 
 class Built(NamedTuple):
@@ -249,6 +262,7 @@ class Built(NamedTuple):
     proto: onnx.ModelProto
     contract: Contract
     cuts: tuple[str, ...]
+    kind: Kind | None
 
 
 def _asked(

@@ -19,9 +19,11 @@ from cam_onnx.graph.asked_layers import Asked
 from cam_onnx.graph.blocked import refuse_blocked
 from cam_onnx.graph.candidates import Place
 from cam_onnx.graph.layers import find_layers, find_stages
-from cam_onnx.graph.locate import Score, fed, find_score
+from cam_onnx.graph.locate import Score, fed
 from cam_onnx.graph.roles import follow
+from cam_onnx.graph.seeds import base
 from cam_onnx.graph.strides import grid_of, strides
+from cam_onnx.graph.task import find_task
 from cam_onnx.limits import DEFAULTS, Limits
 
 __all__ = ["Candidate", "Described", "Report", "inspect"]
@@ -71,6 +73,12 @@ class Report:
     inputs, outputs : tuple of Described
     converted : bool
         Whether the file has a contract already.
+    task : str
+        What the model does, as far as that was found.
+    task_why : str
+        Why it is.
+    target : str
+        The kind of target that is explained by default.
     score : str or None
         The value that is explained by default; None: `problems` says why.
     layer : str or None
@@ -92,6 +100,9 @@ class Report:
     inputs: tuple[Described, ...]
     outputs: tuple[Described, ...]
     converted: bool
+    task: str
+    task_why: str
+    target: str
     score: str | None
     layer: str | None
     why: str
@@ -134,7 +145,9 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
     prepared = loaded
     if loaded.opset < spelling.LOWEST:
         prepared = attempt(lambda: loaded.raise_to(spelling.LOWEST)) or loaded
-    found = attempt(lambda: find_score(prepared, score))
+    task = attempt(lambda: find_task(prepared)) if score is None else None
+    kind = None if task is None else task.kind
+    found = None if score is None and task is None else attempt(lambda: base(prepared, kind, score))
     places, unsupported, default = [], [], None
     if found is not None:
         default = attempt(lambda: find_layers(prepared, None, found))
@@ -149,6 +162,9 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
         inputs=tuple(_described(value) for value in fed(loaded)),
         outputs=tuple(_described(value) for value in loaded.graph.outputs),
         converted=converted is not None,
+        task="" if task is None else task.name,
+        task_why="" if task is None else task.why,
+        target="" if found is None else "class" if kind is None else kind.word,
         score=None if found is None else found.name,
         layer=default[0].name if default else None,
         why=default[0].why if default else "",

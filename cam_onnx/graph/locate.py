@@ -81,7 +81,7 @@ def find_score(model: Model, name: str | None) -> Score:
         return _score(model, value)
     for output in model.graph.outputs:
         value, activation = _before_activation(output)
-        if cotangent_of(value) is not None and _is_class_scores(value):
+        if cotangent_of(value) is not None and _is_class_scores(value) and _is_class_scores(output):
             return replace(_score(model, value), activation=activation)
     listed = ", ".join(f"{shown(o.name or '')} {typed(o)}" for o in model.graph.outputs) or "none"
     raise ScoreNotFound(

@@ -21,7 +21,7 @@ from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import Val
 from cam_onnx.errors import InputError, shown
-from cam_onnx.graph import seed_expression, seed_places, seed_values
+from cam_onnx.graph import seed_each, seed_expression, seed_places, seed_values
 from cam_onnx.graph.choice import Choice, batch_axis, choose, explainable, pair
 from cam_onnx.graph.locate import Score, find_dense, find_score
 from cam_onnx.kinds import Kind
@@ -40,12 +40,17 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Seeded:
-    """A model with its score. `values`: in which a class is chosen. `chosen`: where that is done already."""
+    """A model with its score. `values`: in which a class is chosen. `chosen`: where that is done already.
+
+    `each`: of how many classes each row of the values is (`cam_onnx.contract.Contract.each`); `boxes`: an output.
+    """
 
     model: Model
     values: Score
     chosen: Chosen | None = None
     read: tuple[str, ...] = ()
+    each: int = 0
+    boxes: str = ""
 
 
 def base(model: Model, kind: Kind | None, score: str | None) -> Score:
@@ -62,7 +67,11 @@ def base(model: Model, kind: Kind | None, score: str | None) -> Score:
             raise InputError(f"target {shown(kind.text)!r} names no value of the model")
         explainable(model, first)
         return Score(first, single=False, classes=None)
-    if isinstance(kind, (kinds.Mask, kinds.Pixel, kinds.Box, kinds.Position)):
+    if isinstance(kind, kinds.Boxes) and score is None:
+        head = seed_each.head_of(model)
+        kept = head.activation if head.activation == "sigmoid" else ""
+        return Score(explainable(model, head.scores.name or "").name or "", False, None, kept)
+    if isinstance(kind, (kinds.Area, kinds.Mask, kinds.Pixel, kinds.Box, kinds.Letters, kinds.Position)):
         return find_dense(model, score)
     return find_score(model, score)
 
@@ -89,12 +98,24 @@ def extend(model: Model, score: Score, kind: Kind | None, target_input: str) -> 
         declared = info(named.name, dtype, [batch, classes])
         extended = model.of(append(model.proto, op, [declared]))
         return Seeded(extended, Score(named.name, single=False, classes=classes), read=(score.name,))
+    if isinstance(kind, (kinds.Boxes, kinds.Letters)):
+        return _rows(op, model, score, source, kind)
     target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
-    choice = choose(op, op.primal(source), score, target)
-    result = _SCORES[type(kind)](op, choice, score, kind)
+    parts: list[onnx.ValueInfoProto] = []
+    if isinstance(kind, kinds.Area):
+        areas, means, classes = seed_each.area(op, model, source)
+        given = op.output(areas, "cam_areas")
+        parts.append(info(given.name, areas.dtype or ir.DataType.FLOAT, [_batch(model, source), classes]))
+        score = Score(given.name, single=False, classes=classes)
+        choice = choose(op, areas, Score("", single=False, classes=classes), target, rank=2)
+        result = _picked(op, means, choice)
+    else:
+        choice = choose(op, op.primal(source), score, target)
+        result = _SCORES[type(kind)](op, choice, score, kind)
     named, cls = op.output(result, "cam_score"), op.output(choice.chosen, "cam_class")
     rows: Sequence[int | str | None] = [1] if score.single else op.primal(source).dims[:1]
     outputs = [
+        *parts,
         info(named.name, result.dtype or ir.DataType.FLOAT, rows),
         info(cls.name, ir.DataType.INT64, rows),
     ]
@@ -103,7 +124,24 @@ def extend(model: Model, score: Score, kind: Kind | None, target_input: str) -> 
         initializers.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), target.name))
     inputs = [info(target.name, ir.DataType.INT64, target.dims)]
     extended = model.of(append(model.proto, op, outputs, inputs, initializers))
-    return Seeded(extended, score, Chosen(target.name, named.name, cls.name), read=(score.name,))
+    return Seeded(extended, score, Chosen(target.name, named.name, cls.name), read=(source.name or "",))
+
+
+def _rows(op: Emitter, model: Model, score: Score, source: ir.Value, kind: Kind) -> Seeded:
+    """The values of every box or letter, and the boxes."""
+    found = seed_each.rows(op, model, source, kind)
+    batch, dtype = _batch(model, source), found.values.dtype or ir.DataType.FLOAT
+    named = op.output(found.values, "cam_value")
+    outputs = [info(named.name, dtype, [batch, found.total])]
+    boxes = ""
+    if found.corners is not None:
+        placed = op.output(found.corners, "cam_boxes")
+        count = None if found.total is None else found.total // found.classes
+        outputs.append(info(placed.name, found.corners.dtype or ir.DataType.FLOAT, [batch, count, 4]))
+        boxes = placed.name
+    extended = model.of(append(model.proto, op, outputs))
+    values = Score(named.name, single=False, classes=found.total, activation=score.activation)
+    return Seeded(extended, values, read=(score.name,), each=found.classes, boxes=boxes)
 
 
 def _batch(model: Model, source: ir.Value) -> int | str | None:

@@ -1,0 +1,139 @@
+"""Targets of which a picture has several, each with its own classes: boxes, letters; and the area of a class.
+
+Of boxes and letters the values are laid out row by row, (N, rows * C), so that one file serves every choice: which
+entries are explained is decided when the picture has been seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from cam_onnx import kinds
+from cam_onnx.autodiff.emit import Emitter
+from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.val import Val
+from cam_onnx.errors import InputError, ScoreNotFound, shown
+from cam_onnx.graph.choice import batch_axis
+from cam_onnx.graph.detectors import find
+from cam_onnx.graph.heads import Head, picture_sizes
+from cam_onnx.graph.roles import follow
+from cam_onnx.kinds import Kind
+
+__all__ = ["Rows", "area", "head_of", "rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Values (N, rows * C), C, and corners (N, rows, 4) in pixels of the network's input or parts of it."""
+
+    values: Val
+    classes: int
+    total: int | None
+    corners: Val | None = None
+
+
+def head_of(model: Model) -> Head:
+    """Return the model's detection head.
+
+    Raises
+    ------
+    ScoreNotFound
+    """
+    head = find(model)
+    if isinstance(head, Head):
+        return head
+    why = head or "no output has boxes and scores for each candidate"
+    raise ScoreNotFound(
+        f"{model.name}: target boxes: {why}. Name one value instead (target value:EXPRESSION, such as boxes[0,4,7])"
+    )
+
+
+def rows(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Rows:
+    """Return the values of every box or letter."""
+    return _boxes(op, model) if isinstance(kind, kinds.Boxes) else _letters(op, model, source)
+
+
+def _letters(op: Emitter, model: Model, source: ir.Value) -> Rows:
+    x = op.primal(source)
+    classes = x.dims[2] if x.rank == 3 else None
+    if not isinstance(classes, int):
+        raise InputError(
+            f"target letters: {shown(source.name or '')!r} is no sequence of classes, (N, T, C) or (T, N, C)"
+        )
+    turned = batch_axis(model, source) == 1
+    length = x.dims[0 if turned else 1]
+    values = op.Flatten(op.Transpose(x, perm=[1, 0, 2]) if turned else x, axis=1)
+    return Rows(values, classes, length * classes if isinstance(length, int) else None)
+
+
+def _boxes(op: Emitter, model: Model) -> Rows:
+    head = head_of(model)
+    x = op.primal(head.scores)
+    count, parts = (x.dims[i] for i in ((2, 1) if head.turned else (1, 2)))
+    table = op.Transpose(x, perm=[0, 2, 1]) if head.turned else x  # (N, A, parts)
+    classes = head.classes
+    if classes is None and isinstance(parts, int):
+        classes = parts - head.first
+    if classes is None:
+        raise InputError(f"target boxes: the number of classes in {shown(head.scores.name or '')!r} is not known")
+    if head.activation in ("first", "last"):
+        table = op.LogSoftmax(table, axis=2)
+    whole = head.first == 0 and classes == parts
+    scores = table if whole else op.Slice(table, [head.first], [head.first + classes], [2])
+    if head.objectness is not None:
+        scores = scores * op.Slice(table, [head.objectness], [head.objectness + 1], [2])
+    total = count * classes if isinstance(count, int) else None
+    return Rows(op.Flatten(scores, axis=1), classes, total, _corners(op, model, head, table))
+
+
+def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:
+    if head.boxes is None or not head.form:
+        return None
+    boxes = op.Slice(table, [0], [4], [2]) if head.boxes is head.scores else op.primal(head.boxes)
+    if head.form == "corners":
+        return boxes
+    if head.form == "rows":
+        return op.Gather(boxes, [1, 0, 3, 2], axis=2)
+    centre, size = op.Slice(boxes, [0], [2], [2]), op.Slice(boxes, [2], [4], [2])
+    if head.form == "grid":
+        picture = picture_sizes(model)
+        assert picture is not None
+        places, strides = _grid(picture, head.strides)
+        centre = (centre + op.constant(places)) * op.constant(strides)
+        size = op.Exp(size) * op.constant(strides)
+    return op.Concat(centre - size * 0.5, centre + size * 0.5, axis=2)
+
+
+def _grid(picture: tuple[int, int], strides: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return each cell's x and y, and its stride, (1, A, 2)."""
+    places, steps = [], []
+    for stride in strides:
+        y, x = np.mgrid[: -(-picture[0] // stride), : -(-picture[1] // stride)]
+        places.append(np.stack([x.ravel(), y.ravel()], axis=1))
+        steps.append(np.full((x.size, 2), stride))
+    return tuple(np.concatenate(each).astype(np.float32)[None] for each in (places, steps))  # type: ignore[return-value]
+
+
+def area(op: Emitter, model: Model, source: ir.Value) -> tuple[Val, Val, int]:
+    """Return the part of the picture that each class has, (N, C), its mean logit there, (N, C), and C."""
+    roles = follow(model.graph).get(source, ())
+    x = op.primal(source)
+    space = [i for i, role in enumerate(roles) if role.startswith("s")]
+    classes = x.dims[roles.index("c")] if "c" in roles else None
+    if not space or not isinstance(classes, int) or len(space) + 2 != x.rank or roles.index("n") != 0:
+        raise InputError(
+            f"target area: {shown(source.name or '')!r} is no segmentation's output: its axes are not known to be "
+            "batch, classes and space"
+        )
+    channel = roles.index("c")
+    inside = op.Greater(x, 0.0) if classes == 1 else op.GreaterOrEqual(x, op.ReduceMax(x, [channel], keepdims=1))
+    mask = op.Cast(inside, to=x.dtype or ir.DataType.FLOAT)
+    count = op.ReduceSum(mask, space, keepdims=0)
+    return (
+        op.ReduceMean(mask, space, keepdims=0),
+        op.ReduceSum(x * mask, space, keepdims=0) / op.Max(count, 1.0),
+        classes,
+    )

@@ -1,0 +1,297 @@
+"""What a model does, and what is explained where nobody says it: a table of recognisers.
+
+Each looks at the outputs, their shapes and what gives them, and knows one task or none. What two of them claim, or what
+could be one thing as well as another, is asked about: the error lists what it could be, each with the target that says
+so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from cam_onnx import kinds
+from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.val import cotangent_of
+from cam_onnx.errors import ScoreNotFound
+from cam_onnx.graph import detectors
+from cam_onnx.graph.locate import find_score, picture_input
+from cam_onnx.graph.positions import dims
+from cam_onnx.graph.roles import Roles, follow
+from cam_onnx.kinds import Kind
+
+__all__ = ["RECOGNISERS", "Task", "find_task"]
+
+_VIEWS = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": "argmax"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model does, the value that is explained, and why.
+
+    `kind`: of the default target; None: the logit of a class. `asks`: what has to be said first.
+    """
+
+    name: str
+    score: str
+    why: str
+    kind: Kind | None = None
+    asks: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of floats, or of the class that is the largest, of known rank."""
+
+    value: ir.Value
+    sizes: list[int | str | None]
+    end: str  # "softmax", "sigmoid", "argmax": what the model does last; "" nothing of these
+    axis: int | None  # along which axis of `source`, where the end has one
+    source: ir.Value  # what the end reads, else the output
+    roles: Roles
+
+
+def find_task(model: Model) -> Task:
+    """Return what the model does.
+
+    Raises
+    ------
+    ScoreNotFound
+        No recogniser knows it, or what it is has to be said first.
+    """
+    outputs = _outputs(model)
+    for level in RECOGNISERS:
+        found = [task for recognise in level if (task := recognise(model, outputs)) is not None]
+        sure = [task for task in found if not task.asks]
+        if len(sure) == 1:
+            return sure[0]
+        if found:
+            listed = "; ".join(f"{task.name} ({task.why}): {task.asks or 'name the target'}" for task in found)
+            raise ScoreNotFound(f"{model.name}: what it does has to be said (target=, --target). It could be: {listed}")
+    find_score(model, None)  # says what is missing
+    raise AssertionError("a score that no recogniser knows")
+
+
+def _outputs(model: Model) -> list[Output]:
+    roles = follow(model.graph)
+    found = []
+    for value in model.graph.outputs:
+        end, axis, source = _end(value)
+        sizes = dims(value)
+        if sizes is None or (end != "argmax" and cotangent_of(value) is None) or not value.name:
+            continue
+        if dims(source) is None or cotangent_of(source) is None:
+            end, axis, source = "", None, value
+        if cotangent_of(source) is not None:
+            found.append(Output(value, sizes, end, axis, source, tuple(roles.get(source, ()))))
+    return found
+
+
+def _end(value: ir.Value) -> tuple[str, int | None, ir.Value]:
+    """Return the last activation, its axis, and what it reads; an ArgMax behind a Softmax is an ArgMax."""
+    end, axis, source, whole = "", None, value, dims(value)
+    while (node := value.producer()) is not None and node.inputs and (x := node.inputs[0]) is not None:
+        if node.op_type in _ENDS and not (end and _ENDS[node.op_type] in (end, "sigmoid")):
+            rank = len(x.shape) if x.shape is not None else 0
+            at = node.attributes["axis"].as_int() if "axis" in node.attributes else 0 - (node.op_type != "ArgMax")
+            end, source = end or _ENDS[node.op_type], x
+            axis = at % rank if rank and node.op_type != "Sigmoid" else axis
+        elif node.op_type not in ("Identity", "Cast", "Dropout", "Squeeze", *(() if end else ("Reshape",))):
+            break
+        value = x
+    flat = source.producer()
+    x = None if flat is None or flat.op_type != "Flatten" or not end else flat.inputs[0]
+    if x is not None and flat is not None and len(dims(x) or ()) == len(whole or ()) and "axis" in flat.attributes:
+        axis, source = flat.attributes["axis"].as_int() % len(whole or (0,)), x  # an old Softmax, raised
+    return end, axis, source
+
+
+# -- detection -------------------------------------------------------------------------------------------------------
+
+
+def _detection(model: Model, outputs: list[Output]) -> Task | None:
+    head = detectors.find(model)
+    if head is None:
+        return None
+    if isinstance(head, str):
+        return Task("detection", "", head, asks="value:EXPRESSION of one of its values, such as value:boxes[0,4,7]")
+    return Task("detection", head.scores.name or "", head.why, kinds.Boxes())
+
+
+# -- outputs with a place for every value ----------------------------------------------------------------------------
+
+
+def _sequence(model: Model, outputs: list[Output]) -> Task | None:
+    """(N, T, C) or (T, N, C): a distribution over letters at every position."""
+    for output in outputs:
+        sizes = output.sizes
+        if len(sizes) != 3 or not isinstance(sizes[2], int) or sizes[2] < 3:
+            continue
+        name = output.source.name or ""
+        told = "character" in {entry.key for entry in model.proto.metadata_props}
+        if (output.end == "softmax" and output.axis in (2, None)) or told:
+            why = f"{output.value.name}: a distribution over {sizes[2]} classes at every position of a sequence"
+            return Task("text recognition (CTC)", name, why, kinds.Letters())
+        if not output.end:
+            why = f"{output.value.name}: {sizes[2]} numbers at every position of a sequence"
+            return Task("a sequence", name, why, asks="letters, if it is a text recogniser's; or position:T")
+    return None
+
+
+def _anomalies(model: Model, outputs: list[Output]) -> Task | None:
+    """Outputs as anomalib names them: one score a picture, beside a map."""
+    named = {o.value.name: o for o in outputs}
+    if not {"anomaly_map", "pred_score"} & set(named) or "anomaly_map" not in named:
+        return None
+    if "pred_score" in named:
+        source = named["pred_score"].value
+        if source.shape is not None and 1 <= len(source.shape) <= 2:
+            return Task("anomaly detection", source.name or "", "pred_score beside anomaly_map", kinds.Value())
+    source = named["anomaly_map"].source
+    return Task("anomaly detection", source.name or "", "anomaly_map", kinds.Area())
+
+
+def _segmentation(model: Model, outputs: list[Output]) -> Task | None:
+    """Classes at every pixel: a Softmax or an ArgMax over them says so, or the size of the picture."""
+    for output, classes, whole in _dense(model, outputs):
+        along = output.axis is not None and output.axis < len(output.roles) and output.roles[output.axis] == "c"
+        name = output.source.name or ""
+        if classes > 1 and along and output.end in ("softmax", "argmax"):
+            why = f"{output.value.name}: {output.end} over {classes} classes at every place"
+            return Task("semantic segmentation", name, why, kinds.Area())
+        if classes > 1 and whole and classes not in (3, 4) and output.end in ("", "sigmoid"):
+            why = f"{output.value.name}: {classes} values at every pixel of the picture"
+            return Task("semantic segmentation", name, why, kinds.Area())
+    return None
+
+
+def _probability_map(model: Model, outputs: list[Output]) -> Task | None:
+    """A Sigmoid at every place: text or not, foreground or not."""
+    for output, classes, _ in _dense(model, outputs):
+        if classes == 1 and output.end == "sigmoid":
+            why = f"{output.value.name}: one Sigmoid at every place"
+            return Task("a probability map (text detection, one class's mask)", output.source.name or "", why,
+                        kinds.Area())  # fmt: skip
+    return None
+
+
+def _picture(model: Model, outputs: list[Output]) -> Task | None:
+    """As many channels as the picture has, and at least its size: a region of it has to be named."""
+    picture = picture_input(model)
+    given = None if picture is None else dims(picture)
+    for output, classes, whole in _dense(model, outputs):
+        if given is not None and whole and classes in (1, 3, 4) and not output.end:
+            why = f"{output.value.name}: {classes} values at every pixel of the picture"
+            return Task("image to image, depth or segmentation", output.source.name or "", why,
+                        asks="area, if they are logits of classes; box:X0,Y0,X1,Y1:CHANNEL or pixel:Y,X:CHANNEL of a "
+                             "picture")  # fmt: skip
+    return None
+
+
+def _grids(model: Model, outputs: list[Output]) -> Task | None:
+    """Coarser than the picture, with nothing that says what the channels are."""
+    for output, classes, whole in _dense(model, outputs):
+        if not whole and not output.end and classes > 1:
+            why = f"{output.value.name}: {classes} values on a grid coarser than the picture"
+            return Task("keypoints, segmentation or features", output.source.name or "", why,
+                        asks="area, if they are logits of classes; pixel:Y,X:CHANNEL of a keypoint's map")  # fmt: skip
+    return None
+
+
+def _dense(model: Model, outputs: list[Output]) -> list[tuple[Output, int, bool]]:
+    """Return outputs with batch, channels and space; how many channels; and whether they have the picture's size."""
+    picture = picture_input(model)
+    roles = {} if picture is None else follow(model.graph)
+    found = []
+    for output in outputs:
+        sizes = dims(output.source) or ()
+        space = [i for i, role in enumerate(output.roles) if role.startswith("s")]
+        if len(sizes) != len(output.roles) or len(space) < 2 or "c" not in output.roles or "n" not in output.roles:
+            continue
+        if all(sizes[i] == 1 for i in space):
+            continue
+        classes = sizes[output.roles.index("c")]
+        whole = [sizes[i] for i in space] == _extent(picture, roles)
+        if isinstance(classes, int):
+            found.append((output, classes, whole))
+    return found
+
+
+def _extent(picture: ir.Value | None, roles: dict[ir.Value, Roles]) -> list[int | str | None]:
+    sizes = None if picture is None else dims(picture)
+    known = () if picture is None else roles.get(picture, ())
+    return [] if sizes is None else [sizes[i] for i, role in enumerate(known) if role.startswith("s")]
+
+
+# -- one vector a picture --------------------------------------------------------------------------------------------
+
+
+def _embedding(model: Model, outputs: list[Output]) -> Task | None:
+    """A vector of length 1."""
+    for output in outputs:
+        if len(output.sizes) == 2 and not output.end and _normalised(output.value):
+            why = f"{output.value.name}: a vector of length 1"
+            return Task("image embedding", output.value.name or "", why,
+                        asks="similar:FILE.npy, the embedding of another picture")  # fmt: skip
+    return None
+
+
+def _normalised(value: ir.Value) -> bool:
+    node = value.producer()
+    while node is not None and node.op_type in _VIEWS and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None:
+        return False
+    if node.op_type == "LpNormalization":
+        return True
+    if node.op_type != "Div" or node.inputs[0] is None or node.inputs[1] is None:
+        return False
+    length: ir.Value | None = node.inputs[1]
+    while length is not None and (before := length.producer()) is not None:
+        if before.op_type == "ReduceL2":
+            return _behind_views(before.inputs[0]) is _behind_views(node.inputs[0])
+        if before.op_type not in _VIEWS | {"Clip", "Expand", "Max", "Add", "Sqrt", "ReduceSum"}:
+            square = before.op_type in ("Mul", "Pow")
+            return square and _behind_views(before.inputs[0]) is _behind_views(node.inputs[0])
+        length = before.inputs[0]
+    return False
+
+
+def _behind_views(value: ir.Value | None) -> ir.Value | None:
+    while value is not None and (node := value.producer()) is not None and node.op_type in _VIEWS:
+        value = node.inputs[0]
+    return value
+
+
+def _classifier(model: Model, outputs: list[Output]) -> Task | None:
+    """The first output with one number a class."""
+    try:
+        score = find_score(model, None)
+    except ScoreNotFound:
+        return None
+    activation = {"softmax": ", before its softmax", "sigmoid": ", before its sigmoid"}.get(score.activation, "")
+    picture = picture_input(model)
+    rank = 0 if picture is None or picture.shape is None else len(picture.shape)
+    of = {3: " of signals", 5: " of volumes or video"}.get(rank, "")
+    if score.classes == 1:
+        name = "binary classification" if score.activation == "sigmoid" else "regression, or one logit"
+        return Task(name + of, score.name, f"one number a sample{activation}")
+    count = "one number a class" if score.classes is None else f"{score.classes} numbers a sample"
+    several = "multi-label " if score.activation == "sigmoid" else ""
+    vectors = [o for o in outputs if len(o.sizes) == 2 and o.sizes[1] != 1]
+    more = f", of the first of {len(vectors)} heads" if len({o.source.name for o in vectors}) > 1 else ""
+    return Task(f"{several}classification{of}", score.name, f"{count}{activation}{more}")
+
+
+RECOGNISERS: tuple[tuple[Callable[[Model, list[Output]], Task | None], ...], ...] = (
+    (_detection,),
+    (_anomalies,),
+    (_embedding,),
+    (_classifier,),
+    (_sequence, _segmentation, _probability_map),
+    (_picture, _grids),
+)
+"""By level: where one level knows the task, those behind it are not asked."""

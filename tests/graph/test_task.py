@@ -1,0 +1,263 @@
+"""What a model does is told by its outputs: one row a layout, as the exporters write them; what is unclear is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from cam_onnx import ScoreNotFound
+from cam_onnx.autodiff.model import load
+from cam_onnx.graph.detectors import find
+from cam_onnx.graph.inspect import inspect
+from cam_onnx.graph.task import find_task
+
+CELLS = 64 + 16 + 4  # of 64 x 64 pixels at strides of 8, 16 and 32
+
+
+def model_of(outputs, nodes, size="3,64,64", producer="", **weights):
+    """`f` (N, 8) are pooled features, `a` (N, 8, 32, 32) a map, `u` (N, 8, 64, 64) one of the picture's size."""
+    weights |= {"w0": np.ones((8, 3, 3, 3), "f4"), "k": np.array([1, 1, 2, 2], "f4")}
+    weights |= {"end": np.array([-1]), "start": np.array([0]), "one": np.array([1])}
+    trunk = (
+        'a = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w0) u = Resize<mode="nearest">(a, , k) '
+        "g = GlobalAveragePool(a) f = Flatten(g) "
+    )
+    text = f'<ir_version: 8, opset_import: ["": 18, "trt": 1], producer_name: "{producer}">\n'
+    model = onnx.parser.parse_model(f"{text} g (float[N,{size}] image) => ({outputs}) {{ {trunk} {nodes} }}")
+    for name, array in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+    return load(model.SerializeToString())
+
+
+def table(name, *shape):
+    """Nodes that make `name` (N, *shape) of the pooled features, and its weights."""
+    size = int(np.prod(shape))
+    return f"{name}_flat = MatMul(f, {name}_w) {name} = Reshape({name}_flat, {name}_s) ", {
+        f"{name}_w": np.ones((8, size), "f4"), f"{name}_s": np.array([-1, *shape]),
+    }  # fmt: skip
+
+
+def tables(**shapes):
+    nodes, weights = "", {}
+    for name, shape in shapes.items():
+        more, arrays = table(name, *shape)
+        nodes, weights = nodes + more, weights | arrays
+    return nodes, weights
+
+
+def row(outputs, end, shapes=(), **more):
+    nodes, weights = tables(**dict(shapes))
+    return outputs, nodes + end, {**weights, **more}
+
+
+LEVEL = """
+    {p}box = Conv<strides=[{s},{s}]>(a, w4) {p}so = Conv<strides=[{s},{s}]>(a, w1)
+    {p}sc = Conv<strides=[{s},{s}]>(a, w3)
+    {p}o = Sigmoid({p}so) {p}c = Sigmoid({p}sc)
+    {p}j = Concat<axis=1>({p}box, {p}o, {p}c) {p}r = Reshape({p}j, flat)
+"""
+YOLOX = "".join(LEVEL.format(p=f"l{s}", s=s // 2) for s in (8, 16, 32)) + "rows = Concat<axis=2>(l8r, l16r, l32r) "
+CONVS = {f"w{n}": np.ones((n, 8, 1, 1), "f4") for n in (1, 3, 4)} | {"flat": np.array([0, 8, -1])}
+
+V8 = "placed = Mul(box, two) sure = Sigmoid(raw) y = Concat<axis=1>(placed, sure)"
+V5 = (
+    "sure = Sigmoid(raw) xy, wh, conf = Split<axis=2>(sure, sizes) pxy = Mul(xy, two) pwh = Mul(wh, two) "
+    "y = Concat<axis=2>(pxy, pwh, conf)"
+)
+TWO = {"two": np.array(2, "f4")}
+
+# outputs, nodes, weights -> scores, turned, first class, classes, objectness, activation, form
+HEADS = {
+    "YOLO v8 to v12": (
+        row(f"float[N,7,{CELLS}] y", V8, dict(box=(4, CELLS), raw=(3, CELLS)).items(), **TWO),
+        ("y", True, 4, 3, None, "", "centre"),
+    ),
+    "YOLO v8, with coefficients of masks behind": (
+        row(
+            f"float[N,39,{CELLS}] y",
+            "placed = Mul(box, two) sure = Sigmoid(raw) y = Concat<axis=1>(placed, sure, masks)",
+            dict(box=(4, CELLS), raw=(3, CELLS), masks=(32, CELLS)).items(),
+            **TWO,
+        ),
+        ("y", True, 4, 3, None, "", "centre"),
+    ),
+    "YOLO v8, poses of one class": (
+        row(
+            f"float[N,56,{CELLS}] y",
+            "placed = Mul(box, two) sure = Sigmoid(raw) y = Concat<axis=1>(placed, sure, points)",
+            dict(box=(4, CELLS), raw=(1, CELLS), points=(51, CELLS)).items(),
+            **TWO,
+        ),
+        ("y", True, 4, 1, None, "", "centre"),
+    ),
+    "YOLO v3 to v7": (
+        row(f"float[N,{3 * CELLS},8] y", V5, dict(raw=(3 * CELLS, 8)).items(), sizes=np.array([2, 2, 4]), **TWO),
+        ("y", False, 5, 3, 4, "", "centre"),
+    ),
+    "YOLO v5, rows written in place": (
+        row(f"float[N,{3 * CELLS},8] y", "y = Relu(raw)", dict(raw=(3 * CELLS, 8)).items()),
+        ("y", False, 5, None, 4, "", "centre"),
+    ),
+    "YOLOX, not decoded": (
+        (f"float[N,{CELLS},8] y", YOLOX + "y = Transpose<perm=[0,2,1]>(rows)", CONVS),
+        ("y", False, 5, 3, 4, "", "grid"),
+    ),
+    "YOLOX, boxes decoded": (
+        row(
+            f"float[N,{CELLS},8] y",
+            "placed = Exp(box) o = Sigmoid(so) c = Sigmoid(sc) y = Concat<axis=2>(placed, o, c)",
+            dict(box=(CELLS, 4), so=(CELLS, 1), sc=(CELLS, 3)).items(),
+        ),
+        ("y", False, 5, 3, 4, "", "centre"),
+    ),
+    "SSD": (
+        row("float[N,90,4] b, float[N,90,5] s", "s = Softmax<axis=2>(raw) b = Mul(box, two)",
+            dict(raw=(90, 5), box=(90, 4)).items(), **TWO),
+        ("raw", False, 1, 4, None, "first", ""),
+    ),
+    "PP-YOLOE": (
+        row("float[N,90,4] b, float[N,5,90] s", "s = Sigmoid(raw) b = Mul(box, two)",
+            dict(raw=(5, 90), box=(90, 4)).items(), **TWO),
+        ("raw", True, 0, 5, None, "sigmoid", ""),
+    ),
+    "DETR": (
+        row("float[N,20,6] s, float[N,20,4] b", "moved = MatMul(box, square) t = Add(moved, four) b = Sigmoid(t)",
+            dict(s=(20, 6), box=(20, 4)).items(), square=np.eye(4, dtype="f4"), four=np.ones(4, "f4")),
+        ("s", False, 0, 5, None, "last", "centre of 1"),
+    ),
+    "RT-DETR": (
+        row("float[N,20,6] s, float[N,20,4] b", "e = Log(reference) t = Add(box, e) b = Sigmoid(t)",
+            dict(s=(20, 6), box=(20, 4), reference=(20, 4)).items()),
+        ("s", False, 0, 6, None, "sigmoid", "centre of 1"),
+    ),
+    "a suppression inside": (
+        row("int64[M,3] y", "s = Sigmoid(raw) y = NonMaxSuppression<center_point_box=1>(box, s)",
+            dict(box=(90, 4), raw=(5, 90)).items()),
+        ("s", True, 0, 5, None, "", "centre"),
+    ),
+    "TensorRT's suppression": (
+        row("int32[N,1] n, float[N,9,4] b, float[N,9] s, int32[N,9] c",
+            "n, b, s, c = trt.EfficientNMS_TRT<score_activation=1, box_coding=1>(box, raw)",
+            dict(box=(90, 4), raw=(90, 5)).items()),
+        ("raw", False, 0, 5, None, "sigmoid", "centre"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_detection_head(name):
+    (outputs, nodes, weights), expected = HEADS[name]
+    model = model_of(outputs, nodes, **weights)
+    head = find(model)
+    assert not isinstance(head, str), head
+    assert expected == (
+        head.scores.name, head.turned, head.first, head.classes, head.objectness, head.activation, head.form
+    )  # fmt: skip
+    task = find_task(model)
+    assert (task.name, task.score, task.kind.word) == ("detection", expected[0], "boxes")
+
+
+@pytest.mark.parametrize(
+    ("producer", "form"), [("pytorch", "corners"), ("tf2onnx", "rows"), ("", "")], ids=["PyTorch", "TensorFlow", "?"]
+)
+def test_which_corner_comes_first_is_the_frameworks(producer, form):
+    """NonMaxSuppression takes any two opposite corners."""
+    outputs, nodes, weights = row("int64[M,3] y", "y = NonMaxSuppression(box, s)", dict(box=(9, 4), s=(5, 9)).items())
+    assert find(model_of(outputs, nodes, producer=producer, **weights)).form == form
+
+
+# outputs, nodes, weights -> the task, its score, the kind of target ("": the logit of a class)
+TASKS = {
+    "logits": (row("float[N,5] y", "", dict(y=(5,)).items()), ("classification", "y", "")),
+    "a Softmax": (row("float[N,5] y", "y = Softmax(r)", dict(r=(5,)).items()), ("classification", "r", "")),
+    "a Sigmoid": (row("float[N,5] y", "y = Sigmoid(r)", dict(r=(5,)).items()), ("multi-label classification", "r", "")),
+    "one Sigmoid": (row("float[N,1] y", "y = Sigmoid(r)", dict(r=(1,)).items()), ("binary classification", "r", "")),
+    "one number": (row("float[N,1] y", "", dict(y=(1,)).items()), ("regression, or one logit", "y", "")),
+    "two heads": (row("float[N,3] y, float[N,5] z", "", dict(y=(3,), z=(5,)).items()), ("classification", "y", "")),
+    "a map beside classes": (
+        row("float[N,8,32,32] a, float[N,5] y", "", dict(y=(5,)).items()),
+        ("classification", "y", ""),
+    ),
+    "letters": (
+        row("float[N,9,5] y", "y = Softmax<axis=2>(r)", dict(r=(9, 5)).items()),
+        ("text recognition (CTC)", "r", "letters"),
+    ),
+    "letters, log": (
+        row("float[N,9,5] y", "y = LogSoftmax<axis=-1>(r)", dict(r=(9, 5)).items()),
+        ("text recognition (CTC)", "r", "letters"),
+    ),
+    "a segmentation's Softmax": (
+        row("float[N,8,32,32] y", "y = Softmax<axis=1>(a)"),
+        ("semantic segmentation", "a", "area"),
+    ),
+    "a segmentation's ArgMax": (
+        row("int64[N,32,32] y", "y = ArgMax<axis=1, keepdims=0>(a)"),
+        ("semantic segmentation", "a", "area"),
+    ),
+    "classes at every pixel": (row("float[N,8,64,64] u", ""), ("semantic segmentation", "u", "area")),
+    "text or not": (
+        row("float[N,1,32,32] y", "m = Conv(a, w1) y = Sigmoid(m)", w1=np.ones((1, 8, 1, 1), "f4")),
+        ("a probability map (text detection, one class's mask)", "m", "area"),
+    ),
+    "anomalib": (
+        row("float[N,1] pred_score, float[N,8,32,32] anomaly_map", "anomaly_map = Relu(a)",
+            dict(pred_score=(1,)).items()),
+        ("anomaly detection", "pred_score", "value"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task(name):
+    (outputs, nodes, weights), expected = TASKS[name]
+    found = find_task(model_of(outputs, nodes, **weights))
+    assert (found.name, found.score, found.kind.word if found.kind else "") == expected
+
+
+def test_the_heads_that_were_not_taken_are_counted():
+    (outputs, nodes, weights), _ = TASKS["two heads"]
+    assert "of the first of 2 heads" in find_task(model_of(outputs, nodes, **weights)).why
+
+
+ASKED = {
+    "one row a candidate, no border behind the box": (
+        row(f"float[N,{CELLS},9] y", "y = Relu(r)", dict(r=(CELLS, 9)).items()),
+        "whether the fifth is an objectness cannot be told",
+    ),
+    "anchors that the file does not have": (
+        row("float[N,90,4] b, float[N,90,5] s", "b = Relu(r)", dict(r=(90, 4), s=(90, 5)).items()),
+        "whether one of them stands for nothing cannot be told",
+    ),
+    "an embedding": (
+        row("float[N,5] y", "l = ReduceL2<keepdims=1>(r, one) y = Div(r, l)", dict(r=(5,)).items()),
+        "similar:FILE.npy, the embedding of another picture",
+    ),
+    "a picture": (
+        row("float[N,3,64,64] y", "y = Conv(u, w)", w=np.ones((3, 8, 1, 1), "f4")),
+        "image to image, depth or segmentation",
+    ),
+    "keypoints": (row("float[N,8,32,32] a", ""), "keypoints, segmentation or features"),
+    "a sequence without a distribution": (row("float[N,9,5] y", "", dict(y=(9, 5)).items()), "or position:T"),
+    "candidates that were chosen before": (
+        row("int64[M,3] y", "few, at = TopK<axis=2>(s, ten) y = NonMaxSuppression(box, few)",
+            dict(box=(10, 4), s=(5, 90)).items(), ten=np.array([10])),
+        "is a choice of candidates",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_not_certain_is_asked(name):
+    (outputs, nodes, weights), words = ASKED[name]
+    with pytest.raises(ScoreNotFound) as caught:
+        find_task(model_of(outputs, nodes, **weights))
+    assert words in str(caught.value)
+
+
+def test_inspect_says_the_task_and_why():
+    outputs, nodes, weights = TASKS["a segmentation's Softmax"][0]
+    report = inspect(model_of(outputs, nodes, **weights).proto)
+    assert (report.task, report.score, report.target) == ("semantic segmentation", "a", "area")
+    assert report.task_why == "y: softmax over 8 classes at every place"
