@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import onnx
 import pytest
@@ -226,6 +228,23 @@ def test_progress_counts_in_explanations_and_ends_at_their_number():
     assert done[-1] == pytest.approx(2)
     assert {total for _, total in seen} == {2}
     assert any(0 < d < 1 for d in done)
+
+
+@pytest.mark.parametrize(
+    ("method", "option"), [("rise", "masks"), ("smooth-grad", "samples"), ("integrated-gradients", "steps")]
+)
+def test_memory_does_not_grow_with_the_number_of_runs(method, option):
+    x = {"image": np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)}
+    explainer = Explainer(BUILDERS["residual"](), method=method)
+    peaks = []
+    for count in (160, 160, 480):  # first with what is made once
+        tracemalloc.start()
+        explainer.explain(inputs=x, target=1, options={option: count})
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    batch = 16 * x["image"].nbytes
+    assert peaks[1] > batch
+    assert peaks[2] < peaks[1] + 2 * batch, "when one is given back is chance; 320 more pictures are 20"
 
 
 # -- which file a method needs ----------------------------------------------------------------------------------------
