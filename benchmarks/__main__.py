@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(BENCHMARKS)}")
     parser.add_argument("--rounds", type=int, metavar="N", help="pairs that are measured (default: each its own)")
+    parser.add_argument(
+        "--cpu", action="store_true",
+        help="processor time of this process, all threads: for a busy machine, and for nothing that starts processes",
+    )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the results, unrounded")
     parser.add_argument("--markdown", metavar="FILE", help="write the page docs/benchmarks.md")
     options = parser.parse_args(argv)
@@ -46,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in names:
         if sys.stderr.isatty():
             print(f"measuring {name} ...", file=sys.stderr)
-        results.append(measure(BENCHMARKS[name], options.rounds))
+        clock = time.process_time if options.cpu else time.perf_counter
+        results.append(measure(BENCHMARKS[name], options.rounds, clock))
     print(report.as_text(results))
     command = _command(options)
     if options.json:
@@ -58,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> str:
     """Return what makes the same page again; a folder of this machine is nobody else's business."""
-    words = ["python", "-m", "benchmarks", *options.names]
+    words = ["python", "-m", "benchmarks", *options.names, *["--cpu"] * options.cpu]
     for option, value in (("--rounds", options.rounds), ("--json", options.json), ("--markdown", options.markdown)):
         if value is not None:
             words += [option, Path(str(value)).name if Path(str(value)).is_absolute() else str(value)]
