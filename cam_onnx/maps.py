@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cam_onnx import smoothing
 from cam_onnx.calls import Calls, Parts
@@ -63,9 +64,12 @@ def draw(how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]) -
         layers[name] = LayerExplanation(part.activations, part.gradients, results[name].weights, raw)
         maps.append(drawn)
         reasons.append(why)
+    read = _read(layers, count)
+    if not read.all():
+        notes.append(_left_out(list(layers), read))
     return evidence, {
         "layers": layers,
-        "saliency_map": maps[0] if len(maps) == 1 else _fused(maps, how.fusion),
+        "saliency_map": maps[0] if len(maps) == 1 else _fused(maps, how.fusion, read),
         "reasons": [None if None in column else column[0] for column in zip(*reasons, strict=True)],
         "notes": notes,
         "interrupted": stopped,
@@ -186,6 +190,23 @@ def _joined(results: list[Result]) -> Result:
     )
 
 
-def _fused(maps: list[Any], how: str) -> Any:
-    several = isinstance(maps[0], list)
-    return [fuse(column, how) for column in zip(*maps, strict=True)] if several else fuse(maps, how)
+def _read(layers: Mapping[str, LayerExplanation], count: int) -> NDArray[np.bool_]:
+    """Return for every layer and entry whether its score depends on the layer; all of them, where it does on none.
+
+    A box of a detector is read from one level of its pyramid: the others say nothing of it, not even that it is not
+    there.
+    """
+    read = np.array([[one.gradients is None or bool(np.any(one.gradients[i])) for i in range(count)]
+                     for one in layers.values()])  # fmt: skip
+    everything: NDArray[np.bool_] = read | ~read.any(axis=0, keepdims=True)
+    return everything
+
+
+def _left_out(names: list[str], read: NDArray[np.bool_]) -> str:
+    left = ", ".join(name for name, row in zip(names, read, strict=True) if not row.all())
+    return f"the score reads nothing of {left}: the fused map is that of the other layers"
+
+
+def _fused(maps: list[Any], how: str, read: NDArray[np.bool_]) -> Any:
+    fused = [fuse([one[i] for one, row in zip(maps, read, strict=True) if row[i]], how) for i in range(len(maps[0]))]
+    return fused if isinstance(maps[0], list) else np.stack(fused) if fused else maps[0]

@@ -18,12 +18,13 @@ from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import Axes
 from cam_onnx.errors import shown
 from cam_onnx.graph.alike import alike
+from cam_onnx.graph.dense_layers import VIEWS, dense_layers
 from cam_onnx.graph.extent import ALIGNED, Extent
 from cam_onnx.graph.roles import Roles
+from cam_onnx.graph.strides import Strides, strides
 
 __all__ = ["choose", "extent_of"]
 
-_VIEWS = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 _ROUNDED = {"DequantizeLinear", "QuantizeLinear"}
 _POINTWISE = ALIGNED | {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}
 _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
@@ -42,8 +43,8 @@ def choose(
     values = list(found)
     ends = extent.ends()
     spatial = [value for value in values if found[value].tokens is None]
-    if not ends or extent.holds(score):
-        return _of_dense(spatial, values)
+    if not ends or extent.holds(score) or _is_head(extent, score):
+        return _of_dense(extent, score, found, strides(extent.graph, roles))
     last = ends[-1]
     at = extent.common(ends)
     if at is None:
@@ -63,11 +64,24 @@ def choose(
     return [known], "the last tokens before the pooling"
 
 
-def _of_dense(spatial: list[ir.Value], values: list[ir.Value]) -> tuple[list[ir.Value], str]:
-    """Return the layer of a score that has positions itself."""
-    if spatial and spatial[-1] is values[-1]:
-        return [spatial[-1]], "the last value with spatial axes"
-    return [], f"the score has positions itself, and behind {shown(values[-1].name)!r} it is not known which"
+def _is_head(extent: Extent, score: ir.Value) -> bool:
+    """Whether a score is the raw head of a detector, whose positions share an axis with its anchors."""
+    return score.shape is not None and len(score.shape) > 2 and extent.mixes(score)
+
+
+def _of_dense(
+    extent: Extent, score: ir.Value, found: Mapping[ir.Value, Axes], known: Mapping[ir.Value, Strides]
+) -> tuple[list[ir.Value], str]:
+    """Return the layers of a score that has positions itself."""
+    layers = dense_layers(extent, score, found, known)
+    if len(layers) > 1:
+        return layers, f"one of {len(layers)} grids that the last learned layers before the score read"
+    if layers:
+        return layers, "what the last learned layer before the score reads, which has positions itself"
+    last = list(found)[-1]
+    if found[last].tokens is None:
+        return [last], "the last value with spatial axes"
+    return [], f"the score has positions itself, and behind {shown(last.name)!r} it is not known which"
 
 
 def _is_attention(extent: Extent, node: ir.Node) -> bool:
@@ -96,11 +110,11 @@ def _before_projection(extent: Extent, value: ir.Value) -> ir.Value:
             at = given[0]
         return at
 
-    node = extent.producer(over(value, _VIEWS | _ROUNDED | {"Add", "Mul", "Gather", "Slice", "Split"}))
+    node = extent.producer(over(value, VIEWS | _ROUNDED | {"Add", "Mul", "Gather", "Slice", "Split"}))
     if node is None or alike(node).op_type not in ("Gemm", "MatMul") or _is_attention(extent, node):
         return value
     x = node.inputs[0]
-    return over(x, _VIEWS) if x is not None and extent.is_on(x) else value
+    return over(x, VIEWS) if x is not None and extent.is_on(x) else value
 
 
 def _known(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) -> ir.Value | None:
@@ -108,7 +122,7 @@ def _known(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) -> i
     while value not in found:
         node = extent.producer(value)
         given = [] if node is None else extent.carried(node)
-        if node is None or len(given) != 1 or alike(node).op_type not in _VIEWS | _POINTWISE:
+        if node is None or len(given) != 1 or alike(node).op_type not in VIEWS | _POINTWISE:
             return None
         [value] = given
     return value

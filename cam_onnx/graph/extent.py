@@ -36,12 +36,13 @@ class Extent:
 
     Attributes
     ----------
+    graph : onnx_ir.Graph
     nodes : list of onnx_ir.Node
         Of the graph, on the way, in its order.
     """
 
     def __init__(self, graph: ir.Graph, path: Path, score: ir.Value, roles: Mapping[ir.Value, Roles]) -> None:
-        self._roles = roles
+        self.graph, self._roles = graph, roles
         self._on = path.values | set(path.stands.values())
         self.nodes = [node for node in graph if any(y in self._on for y in node.outputs)]
         self._producers = {y: node for node in self.nodes for y in node.outputs}
@@ -117,6 +118,18 @@ class Extent:
         return [node for node in self.nodes
                 if not any(self.holds(y) or y in self._open for y in node.outputs if y in self._on)
                 and self.carried(node)]  # fmt: skip
+
+    def spread(self, node: ir.Node) -> list[ir.Value]:
+        """Return what a node reads that has positions, also where they share an axis with channels (anchors of a head).
+
+        Of a score that has positions itself it does not matter which of them are read.
+        """
+        return [x for x in self._given(node) if self.holds(x) or self.mixes(x)]
+
+    def mixes(self, value: ir.Value) -> bool:
+        """Whether positions share an axis with something else."""
+        return any(isinstance(role, Windows) and any(part[0][0] in f"sd{LIST}" for part in role.parts)
+                   for role in self._roles.get(value, ()))  # fmt: skip
 
     def producer(self, value: ir.Value) -> ir.Node | None:
         """Return the node on the way that gives a value."""

@@ -125,7 +125,19 @@ def _of_output(node: Node, index: int, roles: dict[ir.Value, Roles]) -> Roles | 
     if LIST in source and node.op_type.startswith("Global"):
         return None
     same = [kept(node, index, along(node, index, r, x), x) for x, r in known if rank is None or len(r) == rank]
-    return max(same, key=_certainty) if same else None
+    found = max(same, key=_certainty) if same else None
+    return found if found is None or node.op_type != "Concat" else _put_together(node, found, [r for _, r in known])
+
+
+def _put_together(node: Node, found: Roles, given: Sequence[Roles]) -> Roles:
+    """Return the roles of a Concat: several grids in one list, as of a detector's levels, are no grid."""
+    axis = node.attributes["axis"].as_int() % len(found)
+    parts = [roles[axis] for roles in given if len(roles) == len(found)]
+    grids = [part for part in parts if isinstance(part, Positions) and part.total != 1]
+    if len(grids) > 1:
+        return (*found[:axis], LIST, *found[axis + 1 :])
+    anchors = found[axis] == "c" and found.count("c") > 1 and any(part[0] in f"?{WINDOWS}" for part in parts)
+    return (*found[:axis], "?", *found[axis + 1 :]) if anchors else found
 
 
 def _certainty(roles: Roles) -> int:

@@ -13,6 +13,7 @@ from math import ceil
 import onnx_ir as ir
 
 from cam_onnx.axes import Axes
+from cam_onnx.graph.alike import alike
 from cam_onnx.graph.positions import constants, dims
 from cam_onnx.graph.roles import Roles, axes_of
 
@@ -21,8 +22,8 @@ __all__ = ["Grid", "Strides", "grid_of", "strides"]
 Grid = tuple[int | str | None, ...]
 Strides = tuple[Fraction, ...]
 _WINDOWED = {
-    "AveragePool", "Conv", "ConvInteger", "DeformConv", "FusedConv", "LpPool", "MaxPool", "QLinearAveragePool",
-    "QLinearConv",
+    "AveragePool", "Conv", "ConvInteger", "DeformConv", "FusedConv", "LpPool", "MaxPool", "NhwcFusedConv",
+    "QLinearAveragePool", "QLinearConv",
 }  # fmt: skip
 _ALL_AT_ONCE = {"GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "QLinearGlobalAveragePool"}
 
@@ -65,7 +66,7 @@ def _given(node: ir.Node, seen: Mapping[ir.Value, tuple[Strides, Grid]], grid: G
 
 def _steps(node: ir.Node, x: ir.Value, known: Mapping[ir.Value, Axes], at: Grid, grid: Grid) -> Strides | None:
     """Return what an operator multiplies the strides by; None: it cannot be told."""
-    count, kind = len(grid), node.op_type
+    count, kind = len(grid), alike(node).op_type
     if kind in _WINDOWED or kind == "ConvTranspose":
         attribute = node.attributes.get("strides")
         steps = tuple(Fraction(n) for n in attribute.as_ints()) if attribute is not None else (Fraction(1),) * count
