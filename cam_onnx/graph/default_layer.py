@@ -27,6 +27,10 @@ __all__ = ["choose", "extent_of"]
 
 _ROUNDED = {"DequantizeLinear", "QuantizeLinear"}
 _POINTWISE = ALIGNED | {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}
+_RESAMPLES = VIEWS | {
+    "Add", "AveragePool", "Concat", "Div", "Expand", "Gather", "GatherND", "Max", "MaxPool", "Mean", "Mul", "Pad",
+    "ReduceMax", "ReduceMean", "ReduceSum", "Resize", "Slice", "Split", "Sum", "Where",
+}  # fmt: skip
 _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
 
 
@@ -53,7 +57,7 @@ def choose(
     at = extent.above_others(at)
     if _is_attention(extent, last) and not _projects(last):
         at = _before_projection(extent, at)
-    known = _known(extent, at, found)
+    known = _known(extent, at, found) or _resampled(extent, at, found)
     if known is None:
         return [], f"extent ends at {shown(label(last))}, which reads {shown(at.name)!r}, {_unknown(at, roles)}"
     if found[known].tokens is None:
@@ -126,3 +130,25 @@ def _known(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) -> i
             return None
         [value] = given
     return value
+
+
+def _resampled(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) -> ir.Value | None:
+    """Step back over what moves and averages entries, and learns nothing: an adaptive pooling that is written out.
+
+    To a grid only: of a list it would have to be known which tokens were taken.
+    """
+    order = {node: i for i, node in enumerate(extent.nodes)}
+    open_ = {value}
+    while len(open_) > 1 or not open_ <= found.keys():
+        made = {each: node for each in open_ if (node := extent.producer(each)) is not None}
+        latest = max(made, key=lambda each: order[made[each]], default=None)
+        if len(made) < len(open_) or latest is None or made[latest].op_type not in _RESAMPLES:
+            return None
+        open_.remove(latest)
+        open_.update(extent.carried(made[latest]))
+        if not open_:
+            return None
+    [at] = open_
+    while at in found and found[at].batch and (node := extent.producer(at)) is not None and node.op_type == "Transpose":
+        [at] = extent.carried(node)
+    return at if at in found and found[at].tokens is None else None

@@ -105,6 +105,8 @@ def network(nodes: str, signature: str = "float[n,3,8,8] x", **weights: np.ndarr
     given |= dict(
         w=rng.normal(size=(6, 3, 4, 4)), w1=rng.normal(size=(6, 6, 1, 1)), v=rng.normal(size=(6, 5)),
         v2=rng.normal(size=(12, 5)), w2=rng.normal(size=(6, 6)), rowed=np.array([-1, 6]), back=np.array([2, 5, 6]),
+        finer=np.array([[0, 0, 1], [0, 1, 1]]), two=np.array(2.0), w3=rng.normal(size=(6, 6, 3, 2)),
+        shuffled=np.array([3, 1, 0, 2]),
     )  # fmt: skip
     for name, value in given.items():
         if any(name in node.input for node in model.graph.node):
@@ -148,6 +150,15 @@ ENDINGS = {
         LIST + """c = Concat<axis=1>(class, t) k = Transpose<perm=[0,2,1]>(c) d = MatMul(c, k) p = Softmax(d)
         z = MatMul(p, c) rows = Reshape(z, rowed) e = Gemm(rows, w2) u = Reshape(e, back)
         o = Gather<axis=1>(u, zero) m = Squeeze(o, axis) y = MatMul(m, v)""", "c",
+    ),
+    "an adaptive pooling to more places, written out": (
+        CONV + "t = Transpose<perm=[2,3,0,1]>(r) rows = Gather<axis=0>(t, finer) s = ReduceSum<keepdims=0>(rows, zero) "
+        "d = Div(s, two) q = Transpose<perm=[2,3,0,1]>(d) b = Conv<kernel_shape=[3,2]>(q, w3) "
+        "m = ReduceMean<keepdims=0>(b, space) y = MatMul(m, v)", "r",
+    ),
+    "a learned layer between what is not known and what is": (
+        LIST + "k = Gather<axis=1>(t, shuffled) e = MatMul(k, w2) m = ReduceSum<keepdims=0>(e, axis) y = MatMul(m, v)",
+        None,
     ),
     "one position": (LIST + "m = Gather<axis=1>(t, first) y = MatMul(m, v)", "r"),
 }  # fmt: skip
