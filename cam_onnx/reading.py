@@ -92,7 +92,7 @@ def convert(source: str | bytes, folder: str | None, asked: Converting) -> Readi
     from cam_onnx.graph.convert import convert
 
     made = convert(
-        source, layers=asked.layers, score=asked.score, method=asked.method or "grad-cam", target=asked.target,
+        source, layers=asked.layers, score=asked.score, method=asked.method, target=asked.target,
         reconvert=True, fallback=asked.fallback, limits=asked.limits, options=asked.options,
     )  # fmt: skip
     return Reading(made.to_bytes(), made.contract, made.external, folder, source, True, made.notes, made.kind)

@@ -210,3 +210,15 @@ def test_the_area_of_a_class_is_where_it_is_the_largest(cls):
     assert found.score[0] == pytest.approx(values[c][best == c].mean(), rel=1e-4)
     mask = Explainer(model, layers="features", target=kinds.Mask(best == c)).explain(inputs=feeds, target=c)
     np.testing.assert_allclose(found.gradients, mask.gradients, atol=1e-6)
+
+
+def test_a_map_of_a_sequence_lies_along_the_width_of_the_picture():
+    """Behind the mean over the height the layer is a sequence; its map covers every row of the picture."""
+    explainer = Explainer(recogniser(), layers="pooled", target=kinds.Letters())
+    assert explainer.contract.method == "layer-cam"
+    found = explainer.explain(np.random.default_rng(0).integers(0, 255, (8, 16, 3), np.uint8), normalize=None)
+    assert found.saliency.shape[1:] == (8,)
+    for drawn, raw in zip(found.saliency_map, found.saliency, strict=True):
+        assert drawn.shape == (8, 16)
+        assert (drawn == drawn[0]).all()
+        assert drawn[0].argmax() // 2 == raw.argmax()

@@ -30,7 +30,7 @@ from cam_onnx.graph.save import save
 from cam_onnx.graph.seeds import base, extend
 from cam_onnx.graph.tables import table as bent
 from cam_onnx.graph.task import find_task
-from cam_onnx.kinds import Kind
+from cam_onnx.kinds import Boxes, Kind, Letters
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import Method, find, without_gradient
 from cam_onnx.options import read_labels, read_preprocess
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Converted", "convert"]
 
+DEFAULT, OF_ONE_PLACE = "grad-cam", "layer-cam"  # methods, by what is explained; both read the same of the file
 TARGET_INPUTS = ("optional", "required")
 
 
@@ -101,7 +102,7 @@ def convert(
     *,
     layers: Sequence[str | int] | str | int | None = None,
     score: str | None = None,
-    method: str = "grad-cam",
+    method: str | None = None,
     target: Any = None,
     preprocess: Preprocess | PathLike | None = None,
     labels: Iterable[str] | PathLike | None = None,
@@ -126,8 +127,9 @@ def convert(
     score : str or None
         The value that is explained, (N, C) or flattened to it. None: the first classification output, taken before
         its final Softmax, Sigmoid, LogSoftmax or ArgMax.
-    method : str
-        A registered method's name. It decides what the file has to compute: a gradient or none, by which rules.
+    method : str, optional
+        A registered method's name; None: "grad-cam", of boxes and letters "layer-cam". It decides what the file has to
+        compute: a gradient or none, by which rules.
     target : Kind or str, optional
         What kind of score is explained (`cam_onnx.kinds`); None: the task's (`cam_onnx.graph.task`), of a classifier
         the logit of a class, which is an input of the file.
@@ -168,7 +170,7 @@ def convert(
     """
     if target_input not in TARGET_INPUTS:
         raise InputError(f"target_input is {target_input!r}, expected one of {', '.join(TARGET_INPUTS)}")
-    chosen = find(method)
+    chosen = find(method or DEFAULT)
     rules = chosen.rules(chosen.settle(options or {}))
     said = read_kind(target if target is not None else chosen.target or None)
     settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
@@ -234,6 +236,11 @@ def convert(
         first = next(iter(error.missing), "an operator")
         notes.append(f"{chosen.name} is refused ({first} has no gradient rule): {instead.name} is taken instead")
         chosen, rules = instead, ""
+    if method is None and chosen.name == DEFAULT and isinstance(built.kind, (Boxes, Letters)):
+        chosen = find(OF_ONE_PLACE)
+        notes.append(
+            f"{chosen.name}: of one place among many the mean of a gradient, as Grad-CAM takes it, says little"
+        )
     prepared, picture, proto, contract = built.prepared, built.picture, built.proto, built.contract
     if picture is not None and picture.name:
         contract.roles["image"] = picture.name

@@ -24,6 +24,7 @@ from cam_onnx.errors import InputError, shown
 from cam_onnx.graph import seed_each, seed_expression, seed_places, seed_values
 from cam_onnx.graph.choice import Choice, batch_axis, choose, explainable, pair
 from cam_onnx.graph.locate import Score, find_dense, find_score
+from cam_onnx.graph.task import known_task
 from cam_onnx.kinds import Kind
 
 __all__ = ["Chosen", "Seeded", "base", "extend"]
@@ -71,6 +72,9 @@ def base(model: Model, kind: Kind | None, score: str | None) -> Score:
         head = seed_each.head_of(model)
         kept = head.activation if head.activation == "sigmoid" else ""
         return Score(explainable(model, head.scores.name or "").name or "", False, None, kept)
+    task = known_task(model, kind) if isinstance(kind, (kinds.Area, kinds.Letters)) and score is None else None
+    if task is not None:
+        return Score(explainable(model, task.score).name or "", False, None, task.activation)
     if isinstance(kind, (kinds.Area, kinds.Mask, kinds.Pixel, kinds.Box, kinds.Letters, kinds.Position)):
         return find_dense(model, score)
     return find_score(model, score)

