@@ -15,10 +15,9 @@ import onnx
 import onnx_ir as ir
 
 from cam_onnx.autodiff.entries import MOST, Size, Sizes, integer, numbers_of, vector
+from cam_onnx.autodiff.skeleton import MADE
 
 __all__ = ["told"]
-
-_MADE = "unk__"  # how inference names what it does not know
 
 
 def told(graph: ir.Graph, taken: dict[ir.Node, str]) -> dict[str, onnx.TypeProto]:
@@ -31,7 +30,7 @@ def told(graph: ir.Graph, taken: dict[ir.Node, str]) -> dict[str, onnx.TypeProto
         known.follow(node)
         for y, dims in _shapes(known, node):
             if y.name and y.dtype is not None and known.learn(y, dims):
-                sizes = [None if isinstance(d, str) and d.startswith(_MADE) else d for d in known.dims(y)]
+                sizes = [None if isinstance(d, str) and d.startswith(MADE) else d for d in known.dims(y)]
                 found[y.name] = onnx.helper.make_tensor_type_proto(int(y.dtype), sizes)
     return found
 
@@ -153,7 +152,7 @@ def _counts(dtype: ir.DataType) -> bool:
 
 
 def _open(size: Size) -> bool:
-    return size is None or (isinstance(size, str) and size.startswith(_MADE))
+    return size is None or (isinstance(size, str) and size.startswith(MADE))
 
 
 # -- shapes ----------------------------------------------------------------------------------------------------------
@@ -170,7 +169,8 @@ def _reshape(known: _Known, node: ir.Node) -> Sizes | None:
         asked = tuple(given[i] if size == 0 and i < len(given) else size for i, size in enumerate(asked))
     inferred = [i for i, size in enumerate(asked) if size == -1 or size is None]
     if len(inferred) == 1:  # what is left: sizes that stand on both sides cancel
-        left, rest = list(given), [size for i, size in enumerate(asked) if i != inferred[0]]
+        left = [part for size in given for part in _factors(size)]
+        rest = [part for i, size in enumerate(asked) if i != inferred[0] for part in _factors(size)]
         for size in [each for each in rest if isinstance(each, str)]:
             if size not in left:
                 return _without(asked)
@@ -181,10 +181,16 @@ def _reshape(known: _Known, node: ir.Node) -> Sizes | None:
         found: Size = None
         if number and total % number == 0 and not names:
             found = total // number
-        elif number == total and len(names) == 1:
-            found = names[0]
+        elif number and total % number == 0 and len(names) == 1 and names[0] is not None:
+            found = names[0] if number == total else f"{names[0]}*{total // number}"
         asked = tuple(found if i == inferred[0] else size for i, size in enumerate(asked))
     return _without(asked)
+
+
+def _factors(size: Size) -> Sequence[Size]:
+    """Return the factors of a product of a symbol and a number, as a batch of lists of tokens in one axis is."""
+    name, times, number = size.rpartition("*") if isinstance(size, str) else ("", "", "")
+    return [name, int(number)] if times and name.isidentifier() and number.isdecimal() else [size]
 
 
 def _without(asked: Sizes) -> Sizes:

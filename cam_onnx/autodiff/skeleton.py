@@ -8,8 +8,9 @@ import onnx
 
 from cam_onnx.autodiff.stand_ins import stand_ins
 
-__all__ = ["skeleton"]
+__all__ = ["MADE", "skeleton"]
 
+MADE = "unk__"  # how inference names what it does not know
 _LARGE = 256  # elements; shape inference needs no larger initializer
 
 
@@ -27,6 +28,10 @@ def skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
     for value in (*bare.graph.input, *bare.graph.output, *bare.graph.value_info):
         for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
             if dim.dim_value < 0:  # Paddle's and onnxsim's word for any size
+                dim.Clear()
+    for value in bare.graph.value_info:
+        for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
+            if dim.dim_param.startswith(MADE):  # where a tool inferred before, and lost the batch: it would stay lost
                 dim.Clear()
     inputs = {i.name for i in graph.input}
     for tensor in graph.initializer:

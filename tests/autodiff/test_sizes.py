@@ -79,6 +79,11 @@ FOUND = {
         else_branch = e () => (float[a, b, c] v) { v = Reshape(x, c0_24_m1) }> y = Relu(r)""",
         ["N", 24, None],
     ),
+    "one list of all samples' entries, apart again": (
+        f"""{H} k = Concat<axis=0>(cm1, c4, h) r = Reshape(x, k) e = Relu(r) l = Concat<axis=0>(cm1, c6_4, h)
+        y = Reshape(e, l)""",
+        ["N", 6, 4, "H"],
+    ),
     "two symbols multiply": ("y = Reshape(x, cm1_24)", [None, 24]),
     "it depends on values": (
         """m = ReduceMax<keepdims=0>(x) i = Cast<to=7>(m) z = Mul(i, c0) a = Add(z, c24)
@@ -89,7 +94,7 @@ FOUND = {
 
 
 def network(text: str) -> onnx.ModelProto:
-    rank = max(len(FOUND[row][1]) for row in FOUND if FOUND[row][0] == text)
+    rank = max((len(FOUND[row][1]) for row in FOUND if FOUND[row][0] == text), default=3)
     declared = ",".join(f"d{i}" for i in range(rank))
     model: onnx.ModelProto = onnx.parser.parse_model(
         f'<ir_version: 8, opset_import: ["": 18]> g (float[N,6,4,H] x) => (float[{declared}] out) '
@@ -122,6 +127,16 @@ def test_an_if_that_always_takes_one_branch_is_differentiated_as_that_one(row):
     x = np.random.default_rng(0).standard_normal((2, 6, 4, 3)).astype(np.float32)
     [gradient] = run(added, {"x": x, "cotangent/out": np.ones((2, 24, 3), np.float32)}, ["grad/x"])
     assert np.array_equal(gradient, -(x > 0).astype("f4") if "Relu" in FOUND[row][0] else -np.ones_like(x))
+
+
+def test_a_batch_that_a_tool_lost_is_found():
+    """Tools that infer shapes leave names of their own in the file, one for every loss of the batch."""
+    model = network(
+        "n = Gather(s, c0) t = Transpose<perm=[0,2,1,3]>(x) k = Concat<axis=0>(n, c24, cm1) y = Reshape(t, k)"
+    )
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("t", 1, ["unk__7", 4, 6, "H"]))
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("y", 1, ["unk__8", 24, "unk__9"]))
+    assert [d if isinstance(d, int) else d.value for d in load(model).values["y"].shape] == ["N", 24, "H"]
 
 
 def test_the_users_file_is_not_touched():
