@@ -24,12 +24,10 @@ def sessions(form: str) -> tuple[Any, Any, Any]:
     import onnx
 
     import cam_onnx
-    from cam_onnx.options import read_preprocess
     from tools.production.forms import calibration, make
     from tools.production.measure import CALIBRATED
 
-    settings = read_preprocess(DEMO.with_suffix(".json"))
-    assert settings is not None
+    settings = cam_onnx.Preprocess.from_json(DEMO.with_suffix(".json").read_text())
     with tempfile.TemporaryDirectory() as folder:
         path = make(FORMS[form], DEMO, Path(folder) / "form.onnx", calibration(CALIBRATED, onnx.load(DEMO), settings))
         data, converted = path.read_bytes(), cam_onnx.convert(path).to_bytes()

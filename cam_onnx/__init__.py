@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cam_onnx.contract import Contract, Preprocess
+    from cam_onnx.contract import Contract
     from cam_onnx.errors import (
         CamOnnxError,
         ContractError,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from cam_onnx.limits import Limits
     from cam_onnx.methods.saliency import saliency
+    from cam_onnx.preprocess import Preprocess
     from cam_onnx.verification import Verification
 
 __version__ = "0.1.0"
@@ -114,7 +115,7 @@ _HOMES = {
     "Mask": "cam_onnx.kinds",
     "Pixel": "cam_onnx.kinds",
     "Position": "cam_onnx.kinds",
-    "Preprocess": "cam_onnx.contract",
+    "Preprocess": "cam_onnx.preprocess",
     "Probability": "cam_onnx.kinds",
     "ResidualSoftmax": "cam_onnx.kinds",
     "Similarity": "cam_onnx.kinds",

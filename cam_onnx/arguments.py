@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cam_onnx.contract import Preprocess
 from cam_onnx.errors import InputError, shown
 from cam_onnx.limits import Limits
-from cam_onnx.options import read_preprocess
+from cam_onnx.options import Settings, read_preprocess
 from cam_onnx.places import Place
 
 if TYPE_CHECKING:
@@ -72,12 +72,14 @@ def limits(options: argparse.Namespace) -> Limits:
     return Limits(**{name: value for name, value in given.items() if value is not None})
 
 
-def preprocess(options: argparse.Namespace) -> Preprocess | None:
-    """Return the preprocessing: a preset or a file, with the fields changed that were given by themselves."""
+def preprocess(options: argparse.Namespace) -> Settings:
+    """Return the preprocessing: a preset or a file, with the fields changed that were given by themselves; or these."""
     base = read_preprocess(options.preprocess)
     given = {f.name: getattr(options, f.name) for f in fields(Preprocess)}
     given = {name: value for name, value in given.items() if value is not None}
-    return replace(base or Preprocess(), **given) if given else base
+    if isinstance(base, Preprocess):
+        return replace(base, **given)
+    return given or None
 
 
 def tensors(options: argparse.Namespace) -> dict[str, str]:

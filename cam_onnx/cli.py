@@ -17,10 +17,10 @@ from types import FrameType
 from typing import Any
 
 from cam_onnx import __version__
-from cam_onnx.contract import CHANNELS, DTYPES, FITS, INTERPOLATIONS, LAYOUTS
 from cam_onnx.errors import CamOnnxError, shown
 from cam_onnx.limits import DEFAULTS
 from cam_onnx.parsing import Parser, numbers, size, threshold
+from cam_onnx.preprocess import CHANNELS, DTYPES, FITS, INTERPOLATIONS, LAYOUTS
 from cam_onnx.presets import PRESETS
 
 __all__ = ["main", "parser"]

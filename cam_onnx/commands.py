@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cam_onnx import arguments, files, printing
+from cam_onnx import arguments, bundled, files, printing
 from cam_onnx.errors import InputError, shown
 from cam_onnx.listing import colormaps, layers, methods, operators, sizes, targets
 from cam_onnx.places import Place, check_figure, plan
+from cam_onnx.preprocess import Preprocess
 from cam_onnx.progress import Progress
 from cam_onnx.refused import Refused
 
@@ -60,7 +59,7 @@ def convert(options: argparse.Namespace) -> int:
             target_input=options.target_input, reconvert=options.reconvert, fallback=options.fallback,
             limits=arguments.limits(options), options=arguments.method_options(options),
         )  # fmt: skip
-    for text in converted.notes:
+    for text in [*converted.notes, *filter(None, [converted.contract.origin.get("guess")])]:
         printing.note(text)
     if options.target_input == "optional":
         printing.note(
@@ -70,6 +69,8 @@ def convert(options: argparse.Namespace) -> int:
     converted.save(out)
     layers = ", ".join(layer.name for layer in converted.contract.layers)
     printing.line(f"{out}: layer {layers}, score {converted.contract.score}")
+    contract = converted.contract
+    _print_origin(None if contract.preprocess is None else asdict(contract.preprocess), contract.origin)
     return 0
 
 
@@ -90,8 +91,11 @@ def inspect(options: argparse.Namespace) -> int:
     of = f", target {report.target}" if report.score and report.target != "class" else ""
     printing.line(f"score: {report.score or 'not found, name one with --score'}{of}")
     layers(report, options.all)
+    _print_origin(None if report.preprocess is None else asdict(report.preprocess), report.origin)
     for text in report.unsupported:
         printing.line(f"no gradient rule for {text}")
+    for text in report.notes:
+        printing.note(text)
     for text in report.problems:
         printing.warning(text)
     return 0
@@ -101,7 +105,7 @@ def demo(options: argparse.Namespace) -> int:
     """Explain the bundled pictures with the bundled network."""
     import cam_onnx
 
-    home = demo_files()
+    home = bundled.home()
     pictures = sorted(str(path) for path in (home / "pictures").iterdir())
     places = plan(pictures, os.path.join(options.out, ""))
     explainer = cam_onnx.Explainer(
@@ -154,15 +158,6 @@ def verify(options: argparse.Namespace) -> int:
     return int(not found.ok)
 
 
-def demo_files() -> Path:
-    """Return the folder of the bundled network: inside the wheel, or models/ of a checkout."""
-    package = Path(str(resources.files("cam_onnx")))
-    for home in (package / "_demo", package.parent / "models"):
-        if (home / "efficientnet-lite0.onnx").is_file():
-            return home
-    raise InputError("the bundled network is missing: install cam-onnx from its wheel, or run in a checkout")
-
-
 def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Namespace) -> int:
     from cam_onnx.render import figure
     from cam_onnx.showing import figure_rows
@@ -204,7 +199,7 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
                     found = explanation[i].to_dict(options.regions)
                     results.append({**found, "picture": place.picture, "files": written})
                     if not options.json:
-                        _print(results[-1], first=len(results) == 1)
+                        _print(results[-1], len(results) == 1, explanation.pictures[i] is not None)
             if explanation.interrupted:
                 raise KeyboardInterrupt  # what is done is written
     if options.figure and rows:
@@ -235,11 +230,22 @@ def _write(explanation: Explanation, place: Place, options: argparse.Namespace) 
     return [str(place.file)]
 
 
-def _print(result: dict[str, Any], first: bool) -> None:
+def _print_origin(settled: Mapping[str, Any] | None, origin: Mapping[str, str]) -> None:
+    """Print what pictures and classes are taken for, and where that is from."""
+    from cam_onnx.sources.gather import spoken
+
+    if settled is not None:
+        printing.line(f"preprocessing: {spoken(Preprocess(**settled))} ({origin.get('preprocess', 'given')})")
+    if "labels" in origin:
+        printing.line(f"labels: {origin['labels']}")
+
+
+def _print(result: dict[str, Any], first: bool, has_picture: bool = True) -> None:
     seconds = dict(result["seconds"])
     once = {step: seconds.pop(step) for step in ("read", "convert", "session") if step in seconds}
     if first:
         printing.line(f"runs on {result['provider']}; {_times(once)}")
+        _print_origin(result["preprocess"] if has_picture else None, result["origin"])
     target = result["target"]
     printing.line()
     title = "standard input" if result["picture"] == "-" else result["picture"]

@@ -14,114 +14,13 @@ from typing import Any
 
 from cam_onnx.axes import Axes, Tokens
 from cam_onnx.errors import ContractError, InputError
+from cam_onnx.preprocess import Preprocess
 
 __all__ = ["KEY", "SCHEMA", "Axes", "Contract", "Layer", "Preprocess", "Tokens"]
 
 KEY = "cam_onnx"
 SCHEMA = 2  # what is written is 1 where no layer has tokens, which readers of 1 would take for a signal
 LONGEST = 16 << 20  # characters of a contract; of those that people use the labels are most
-
-FITS = ("stretch", "crop", "letterbox")
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
-CHANNELS = ("RGB", "BGR", "GRAY")
-LAYOUTS = ("NCHW", "NHWC")
-DTYPES = ("float32", "float16", "float64", "uint8")
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """How a picture becomes the network's input: ``x = (pixel * scale - mean) / std``.
-
-    Parameters
-    ----------
-    size : (height, width) or None
-        Of the network's input. None: what the model's input says, or the picture's own size.
-    fit : {"stretch", "crop", "letterbox"}
-        "stretch" changes the aspect ratio; "crop" resizes the picture until it covers the input and cuts
-        the middle out; "letterbox" resizes it until it fits inside and fills the rest with `fill`.
-    crop_pct : float in (0, 1]
-        With "crop": the part of the resized picture's shorter side that the cut keeps (224 / 256 = 0.875).
-    fill : float
-        Pixel value 0..255 around a letterboxed picture.
-    interpolation : {"nearest", "bilinear", "bicubic", "area", "lanczos"}
-    channels : {"RGB", "BGR", "GRAY"}
-    scale : float
-        Applied first; 1 leaves pixels in 0..255, 1/255 gives 0..1.
-    mean, std : float or one per channel
-        In the units that `scale` leaves, in the order of `channels`.
-    layout : {"NCHW", "NHWC"}
-    dtype : {"float32", "float16", "float64", "uint8"}
-
-    Raises
-    ------
-    InputError
-        A field outside its range: the message names the field, the value and the choices.
-    """
-
-    size: tuple[int, int] | None = None
-    fit: str = "stretch"
-    crop_pct: float = 1.0
-    fill: float = 114.0
-    interpolation: str = "bilinear"
-    channels: str = "RGB"
-    scale: float = 1.0
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    layout: str = "NCHW"
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        choices = dict(fit=FITS, interpolation=INTERPOLATIONS, channels=CHANNELS, layout=LAYOUTS, dtype=DTYPES)
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"preprocess: {name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
-        try:
-            for name in ("mean", "std"):
-                value = getattr(self, name)
-                values = value if isinstance(value, (list, tuple)) else (value,)
-                object.__setattr__(self, name, tuple(float(v) for v in values))
-            for name in ("scale", "crop_pct", "fill"):
-                object.__setattr__(self, name, float(getattr(self, name)))
-            if self.size is not None:
-                size = (self.size, self.size) if isinstance(self.size, int) else self.size
-                height, width = (int(s) for s in size)
-                object.__setattr__(self, "size", (height, width))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"preprocess: {error}") from None
-        count = 1 if self.channels == "GRAY" else 3
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) not in (1, count):
-                raise InputError(
-                    f"preprocess: {name} has {len(getattr(self, name))} entries, {self.channels} takes 1 or {count}"
-                )
-        if not all(s == s and abs(s) > 0 for s in (*self.std, self.scale)):
-            raise InputError(f"preprocess: std {self.std} and scale {self.scale} must not be 0 or NaN")
-        if self.size is not None and min(self.size) < 1:
-            raise InputError(f"preprocess: size {self.size} must be positive (height, width)")
-        if not 0 < self.crop_pct <= 1:
-            raise InputError(f"preprocess: crop_pct is {self.crop_pct}, expected a number in (0, 1]")
-
-    @classmethod
-    def from_dict(cls, data: Any) -> Preprocess:
-        """Build one from parsed JSON; unknown keys are an `InputError`."""
-        if not isinstance(data, dict):
-            raise InputError(f"preprocess: expected a JSON object, got {type(data).__name__}")
-        known = [f.name for f in fields(cls)]
-        if unknown := sorted(set(data) - set(known)):
-            raise InputError(f"preprocess: unknown {', '.join(map(repr, unknown))}, expected {', '.join(known)}")
-        return cls(**data)
-
-    @classmethod
-    def from_json(cls, text: str) -> Preprocess:
-        """Build one from JSON text, the inverse of `to_json`."""
-        try:
-            return cls.from_dict(json.loads(text))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"preprocess: not JSON ({error})") from None
-
-    def to_json(self) -> str:
-        """Return JSON text that `from_json` reads back."""
-        return json.dumps(asdict(self), indent=1)
 
 
 @dataclass(frozen=True)
@@ -180,6 +79,8 @@ class Contract:
         What a method reads of the inside of the network, by need: names of outputs.
     each, task : int, str
         Of how many classes each row of the logits (a box, a letter) is, 0: there are no rows; what the model does.
+    origin : dict
+        Where "preprocess" and "labels" are from, for people; "guess": what is guessed of them.
     """
 
     roles: dict[str, str]
@@ -202,13 +103,14 @@ class Contract:
     lists: dict[str, list[str]] = field(default_factory=dict)
     each: int = 0
     task: str = ""
+    origin: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
         data = asdict(self)
         for entry, layer in zip(data["layers"], self.layers, strict=True):
             entry["axes"] = layer.axes.to_dict()
-        for name in ("lists", "each", "task"):
+        for name in ("lists", "origin", "each", "task"):
             if not data[name]:
                 del data[name]
         schema = SCHEMA if any(layer.axes.tokens for layer in self.layers) else 1
@@ -256,6 +158,8 @@ class Contract:
                     raise TypeError(f"{name} is {getattr(contract, name)!r}")
             if not all(isinstance(name, str) for names in contract.lists.values() for name in names):
                 raise TypeError(f"lists are {contract.lists!r}")
+            if not all(isinstance(text, str) for text in contract.origin.values()):
+                raise TypeError(f"origin is {contract.origin!r}")
             return contract
         except ContractError:
             raise

@@ -49,10 +49,11 @@ class Explainer(Opened):
         A registered method. None: what a converted file says, else "grad-cam", of boxes and letters "layer-cam".
     target : Kind or its word, optional
         The kind of score that `explain` explains unless it is told another; None: a class's logit.
-    preprocess : Preprocess, name of a preset or path of a JSON file, optional
-        None: what a converted file says, else a guess, which `notes` has.
+    preprocess : Preprocess, dict of its fields, name of a preset or path of a JSON file, optional
+        None: what the file or a file beside it says, else a guess, which `notes` has; `contract.origin` says where it
+        is from. Single fields lie over that.
     labels : sequence of str or path of a text file, optional
-        Class names in class order; in a file, one a line. None: what a converted file says.
+        Class names in class order; in a file, one a line. None: what the file or a file beside it says.
     backend : {"onnxruntime", "reference"}
         "reference" is pure NumPy, slow, and needs no runtime.
     providers : str, sequence of str or (str, dict), optional
@@ -87,7 +88,7 @@ class Explainer(Opened):
         score: str | None = None,
         method: str | None = None,
         target: Any = None,
-        preprocess: Preprocess | str | os.PathLike[str] | None = None,
+        preprocess: Preprocess | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         labels: Iterable[str] | str | os.PathLike[str] | None = None,
         backend: str = "onnxruntime",
         providers: Any = None,
@@ -102,7 +103,7 @@ class Explainer(Opened):
         self._backend, self._providers, self.limits = backend, providers, limits
         kind = read_kind(target)
         name = None if chosen is None else chosen.name
-        self._asked = Converting(layers, score, name, kind, fallback, limits, self._options)
+        self._asked = Converting(layers, score, name, kind, fallback, limits, self._options, **self._settings)
         read_ = reading.read(model, self._asked)
         self._timings = {"convert" if read_.plain else "read": time.perf_counter() - started}
         self.notes: list[str] = []

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from cam_onnx import engine, reading, targets
 from cam_onnx.contract import Contract
-from cam_onnx.engine import Array, Engine, Tensor, batches, preprocess
+from cam_onnx.engine import Array, Engine, Tensor, batches
 from cam_onnx.engine.evidence import Evidence
 from cam_onnx.engine.samples import Samples
 from cam_onnx.kinds import Kind, Logit
@@ -21,6 +21,7 @@ from cam_onnx.limits import Limits
 from cam_onnx.methods.table import Method, find
 from cam_onnx.reading import EMPTY, Converting, Reading
 from cam_onnx.runs import Runs
+from cam_onnx.telling import told_of
 
 __all__ = ["Opened"]
 
@@ -43,8 +44,7 @@ class Opened:
         self._lock = threading.Lock()
         self._others: dict[str, Self] = {}
         self._read = read_
-        given = {name: value for name, value in self._settings.items() if value is not None}
-        self.contract = read_.contract.with_(method=method.name, **given)
+        self.contract = read_.contract.with_(method=method.name)
         self._method = method
         self._method.settle(self._options)
         self._kind = read_.kind if kind is None else kind
@@ -53,10 +53,10 @@ class Opened:
         started = time.perf_counter()
         self._runs = Runs(read_, self.contract, self._open)
         self._timings["session"] = time.perf_counter() - started
-        self._guess: str | None = None
-        if (tensor := self._image) is not None:
-            settled, self._guess = preprocess.settle(self.contract.preprocess, tensor.shape, tensor.dtype)
-            self.contract = self.contract.with_(preprocess=settled)
+        count = None if read_.plain else targets.classes(self._running().outputs, self.contract)
+        told = told_of(read_, self.contract, self._settings, self._image, count)
+        self.contract, self._guess = told.contract, told.guess
+        self.notes += [note for note in told.notes if note not in self.notes]
 
     def _open(self, data: bytes, exact: bool = False) -> Engine:
         opened = engine.open(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cam_onnx import files
@@ -16,20 +16,28 @@ from cam_onnx.limits import DEFAULTS, Limits, raise_it
 from cam_onnx.presets import PRESETS
 from cam_onnx.wire import LONGEST
 
-__all__ = ["check_model", "read_labels", "read_model", "read_preprocess"]
+__all__ = ["Settings", "check_model", "read_labels", "read_model", "read_preprocess"]
 
 
-def read_preprocess(source: Preprocess | str | os.PathLike[str] | None) -> Preprocess | None:
+Settings = Preprocess | Mapping[str, Any] | None  # all of it, single fields, or nothing said
+
+
+def read_preprocess(source: Preprocess | Mapping[str, Any] | str | os.PathLike[str] | None) -> Settings:
     """Return a `Preprocess`: a preset where `source` is its name, else read from the JSON file at this path.
+
+    A mapping is single fields of one, and stays that: the others are still to be found.
 
     A preset wins over a file of the same name, so that what a command does never depends on the folder it runs in:
     ``./imagenet`` is the file.
     """
     if source is None or isinstance(source, Preprocess):
         return source
+    if isinstance(source, Mapping):
+        whole = Preprocess.from_dict(dict(source))
+        return {name: getattr(whole, name) for name in source}
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(
-            "preprocess: expected a Preprocess, the name of a preset or the path of a JSON file, got "
+            "preprocess: expected a Preprocess, fields of one, the name of a preset or the path of a JSON file, got "
             f"{type(source).__name__}"
         )
     if isinstance(source, str):

@@ -14,7 +14,7 @@ from cam_onnx.external import External
 from cam_onnx.kinds import Kind
 from cam_onnx.limits import Limits
 from cam_onnx.methods.table import Method
-from cam_onnx.options import check_model, read_model
+from cam_onnx.options import Settings, check_model, read_model
 
 EMPTY: Mapping[str, Any] = {}
 
@@ -32,6 +32,8 @@ class Converting:
     fallback: bool = False
     limits: Limits = field(default_factory=Limits)
     options: Mapping[str, Any] = field(default_factory=dict)
+    preprocess: Settings = None
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def convert(source: str | bytes, folder: str | None, asked: Converting) -> Readi
     made = convert(
         source, layers=asked.layers, score=asked.score, method=asked.method, target=asked.target,
         reconvert=True, fallback=asked.fallback, limits=asked.limits, options=asked.options,
+        preprocess=asked.preprocess, labels=asked.labels,
     )  # fmt: skip
     return Reading(made.to_bytes(), made.contract, made.external, folder, source, True, made.notes, made.kind)
 

@@ -92,6 +92,7 @@ def described(explanation: Explanation, regions: bool | float = False) -> dict[s
         "seconds": {step: round(seconds, 6) for step, seconds in explanation.timings.items()},
         "notes": explanation.notes,
         "preprocess": None if explanation.contract.preprocess is None else asdict(explanation.contract.preprocess),
+        "origin": explanation.contract.origin,
         "model_sha256": explanation.contract.source_sha256,
         "tool": explanation.contract.tool,
     }

@@ -69,5 +69,5 @@ def test_files_that_do_not_fit(tmp_path, row):
 
 
 def test_other_types_are_refused():
-    with pytest.raises(InputError, match="preprocess: expected a .*Preprocess.*path.*, got dict"):
-        read_preprocess({"size": 3})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="preprocess: expected a .*Preprocess.*path.*, got int"):
+        read_preprocess(3)  # type: ignore[arg-type]

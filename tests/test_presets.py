@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import cam_onnx
-from cam_onnx import InputError, Preprocess, UnknownName, cli
+from cam_onnx import InputError, Preprocess, UnknownName, cli, inputs
 from cam_onnx.engine import preprocess
 from cam_onnx.options import read_preprocess
 from cam_onnx.presets import PRESETS
@@ -46,7 +46,7 @@ def test_every_preset_is_checked_here():
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_a_preset_is_the_formula_of_its_training_code(name, layout):
     shape = (1, 3, 8, 8) if layout == "NCHW" else (1, 8, 8, 3)
-    settled = preprocess.resolve(PRESETS[name].preprocess, shape, "float32")
+    settled = inputs.resolve(PRESETS[name].preprocess, shape, "float32")
     assert settled.size == (8, 8)
     tensor, _ = preprocess.apply(settled, np.full((20, 30, 3), PIXEL, np.uint8))
     assert tensor.shape == shape
@@ -57,23 +57,23 @@ def test_a_preset_is_the_formula_of_its_training_code(name, layout):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_leaves_the_size_to_the_model(name):
     assert PRESETS[name].preprocess.size is None
-    open_ = preprocess.resolve(PRESETS[name].preprocess, ("N", 3, None, None), "float32")
+    open_ = inputs.resolve(PRESETS[name].preprocess, ("N", 3, None, None), "float32")
     tensor, box = preprocess.apply(open_, np.zeros((21, 34, 3), np.uint8))
     assert tensor.shape == (1, 3, 21, 34), "nothing is cut from a picture that keeps its size"
     assert box == (0, 0, 21, 34)
 
 
 def test_only_raw_pixels_go_into_uint8():
-    assert preprocess.resolve(PRESETS["raw-255"].preprocess, (1, 8, 8, 3), "uint8").dtype == "uint8"
+    assert inputs.resolve(PRESETS["raw-255"].preprocess, (1, 8, 8, 3), "uint8").dtype == "uint8"
     with pytest.raises(InputError, match="make floats, but the model's input is"):
-        preprocess.resolve(PRESETS["imagenet"].preprocess, (1, 8, 8, 3), "uint8")
+        inputs.resolve(PRESETS["imagenet"].preprocess, (1, 8, 8, 3), "uint8")
 
 
 def test_a_grey_input_says_what_to_set():
     with pytest.raises(InputError, match="set GRAY"):
-        preprocess.resolve(PRESETS["unit"].preprocess, (1, 1, 8, 8), "float32")
+        inputs.resolve(PRESETS["unit"].preprocess, (1, 1, 8, 8), "float32")
     grey = replace(PRESETS["unit"].preprocess, channels="GRAY")
-    assert preprocess.resolve(grey, (1, 1, 8, 8), "float32").size == (8, 8)
+    assert inputs.resolve(grey, (1, 1, 8, 8), "float32").size == (8, 8)
 
 
 # -- names and files --------------------------------------------------------------------------------------------------

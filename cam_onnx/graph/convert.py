@@ -21,9 +21,10 @@ from cam_onnx.errors import ContractError, Disconnected, InputError, LayerNotFou
 from cam_onnx.external import External
 from cam_onnx.graph.blocked import refuse_blocked
 from cam_onnx.graph.early import read_early
+from cam_onnx.graph.facts import facts
 from cam_onnx.graph.fusion import cut_fusions
 from cam_onnx.graph.layers import find_layers
-from cam_onnx.graph.locate import picture_input
+from cam_onnx.graph.locate import Score, picture_input
 from cam_onnx.graph.original import original, outline
 from cam_onnx.graph.rewrite import rewrite
 from cam_onnx.graph.save import save
@@ -104,7 +105,7 @@ def convert(
     score: str | None = None,
     method: str | None = None,
     target: Any = None,
-    preprocess: Preprocess | PathLike | None = None,
+    preprocess: Preprocess | Mapping[str, Any] | PathLike | None = None,
     labels: Iterable[str] | PathLike | None = None,
     target_input: str = "optional",
     reconvert: bool = False,
@@ -133,10 +134,11 @@ def convert(
     target : Kind or str, optional
         What kind of score is explained (`cam_onnx.kinds`); None: the task's (`cam_onnx.graph.task`), of a classifier
         the logit of a class, which is an input of the file.
-    preprocess : Preprocess, name of a preset, path or None
-        For the contract: how a picture becomes the input.
+    preprocess : Preprocess, dict of its fields, name of a preset, path or None
+        For the contract: how a picture becomes the input. What is not said is looked for in the file's metadata and in
+        files beside it, and is guessed where it is nowhere; the contract's `origin` says which.
     labels : sequence of str, path or None
-        For the contract: class names.
+        For the contract: class names; else looked for likewise.
     target_input : {"optional", "required"}
         "optional": `cam_target` has the default [-1], so that old callers keep their feeds (honoured by ONNX
         Runtime's Python, C, C++ and C#). "required": a plain input, the only form that ONNX Runtime Web, Node,
@@ -173,7 +175,8 @@ def convert(
     chosen = find(method or DEFAULT)
     rules = chosen.rules(chosen.settle(options or {}))
     said = read_kind(target if target is not None else chosen.target or None)
-    settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
+    settings: dict[str, Any] = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
+    kept: dict[str, str] = {}
     loaded = load(model, limits)
     refuse_blocked(loaded)
     source_sha256 = loaded.source_sha256
@@ -187,6 +190,7 @@ def convert(
         proto, raised = original(loaded.proto, old, loaded.name), dict(old.raised)
         loaded = loaded.of(proto, raised)
         source_sha256 = old.source_sha256
+        kept = {name: text for name, text in old.origin.items() if settings.get(name) is None}
         settings = {name: getattr(old, name) if given is None else given for name, given in settings.items()}
 
     settled: list[str] = []  # what an index or a word means, it means in the file as `inspect` looks at it
@@ -218,7 +222,7 @@ def convert(
         if seeded.boxes:
             contract.roles["boxes"] = seeded.boxes
         cuts = cut_fusions([prepared.values[name] for name in seeded.read])
-        return Built(prepared, picture, made[0], contract, cuts, kind)
+        return Built(prepared, picture, made[0], contract, cuts, kind, found)
 
     notes = []
     try:
@@ -244,7 +248,11 @@ def convert(
     prepared, picture, proto, contract = built.prepared, built.picture, built.proto, built.contract
     if picture is not None and picture.name:
         contract.roles["image"] = picture.name
+    told = facts(prepared, model, picture, built.score, settings, contract.each)
     contract = contract.with_(
+        preprocess=told.preprocess,
+        labels=told.labels,
+        origin=told.origin | kept,
         method=chosen.name,
         tool=f"cam_onnx {cam_onnx.__version__}",
         source_sha256=source_sha256,
@@ -252,12 +260,11 @@ def convert(
         target={"kind": "class"} if built.kind is None else built.kind.to_dict(),
         table=rules,
         cuts_fusion=tuple(sorted({*contract.cuts_fusion, *built.cuts})),
-        **settings,
     )
     for layer in contract.layers:
         chosen.check(layer.head, layer.name)
     proto.metadata_props.add(key=KEY, value=contract.to_json())
-    notes = [*_notes(prepared, contract), *notes]
+    notes = [*_notes(prepared, contract), *notes, *told.notes]
     return Converted(contract, notes, proto, prepared.weights, loaded.external, built.kind)
 
 
@@ -270,6 +277,7 @@ class Built(NamedTuple):
     contract: Contract
     cuts: tuple[str, ...]
     kind: Kind | None
+    score: Score
 
 
 def _asked(

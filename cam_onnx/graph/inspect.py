@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import onnx_ir as ir
@@ -13,13 +13,14 @@ from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.backward import mark
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.table import RULES
-from cam_onnx.contract import KEY, Contract
+from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import CamOnnxError, LayerNotFound
 from cam_onnx.graph.asked_layers import Asked
 from cam_onnx.graph.blocked import refuse_blocked
 from cam_onnx.graph.candidates import Place
+from cam_onnx.graph.facts import facts
 from cam_onnx.graph.layers import find_layers, find_stages
-from cam_onnx.graph.locate import Score, fed
+from cam_onnx.graph.locate import Score, fed, picture_input
 from cam_onnx.graph.roles import follow
 from cam_onnx.graph.seeds import base
 from cam_onnx.graph.strides import grid_of, strides
@@ -93,6 +94,13 @@ class Report:
         What keeps the model from being converted without options, a line each.
     layers : tuple of str
         The default target layers: one, or one of each level of a feature pyramid.
+    preprocess : Preprocess or None
+        How a picture becomes the input, as far as it is said or the graph shows it; None: only a guess.
+    labels : tuple of str or None
+    origin : dict
+        Where these are from.
+    notes : tuple of str
+        What was found of them and is not used, and guesses.
     """
 
     opset: int
@@ -110,6 +118,10 @@ class Report:
     unsupported: tuple[str, ...]
     problems: tuple[str, ...]
     layers: tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] | None = None
+    origin: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULTS) -> Report:
@@ -130,8 +142,9 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
     """
     loaded = load(model, limits)
     converted = next((entry.value for entry in loaded.proto.metadata_props if entry.key == KEY), None)
-    if converted is not None and score is None:
-        score = Contract.from_json(converted, loaded.name).score
+    contract = None if converted is None else Contract.from_json(converted, loaded.name)
+    if contract is not None and score is None:
+        score = contract.score
     problems: list[str] = []
 
     def attempt(find: Callable[[], T]) -> T | None:
@@ -156,6 +169,8 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
         for name, nodes in sorted(path.refused.items()):
             count = f"{len(nodes)} node{'s'[: len(nodes) > 1]}"
             unsupported.append(f"{name}: {count}, first {nodes[-1].name or nodes[-1].outputs[0].name!r}")
+    own = {} if contract is None else {"preprocess": contract.preprocess, "labels": contract.labels}
+    told = facts(prepared, model, picture_input(prepared), found, own)
     return Report(
         opset=loaded.opset,
         ir_version=loaded.proto.ir_version,
@@ -172,6 +187,10 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
         unsupported=tuple(unsupported),
         problems=tuple(problems),
         layers=tuple(place.name for place in default or ()),
+        preprocess=told.preprocess,
+        labels=told.labels,
+        origin=told.origin | ({} if contract is None else contract.origin),
+        notes=tuple(told.notes),
     )
 
 

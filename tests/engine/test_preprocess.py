@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cam_onnx.contract import Preprocess
-from cam_onnx.engine.preprocess import apply, guess, resolve
+from cam_onnx.engine.preprocess import apply
 from cam_onnx.errors import InputError
+from cam_onnx.inputs import guess, resolve
 from cam_onnx.methods import saliency_map
 from cam_onnx.render import image
 
