@@ -96,6 +96,15 @@ def targets() -> str:
     )
 
 
+def exporters() -> str:
+    """Return one row a spelling of the seeded network."""
+    from models.exporters import SPELLINGS
+
+    rows = ["| exporter | opset | IR | what is special | after | spelling |", "|---|---:|---:|---|---|---|"]
+    rows += [f"| {s.exporter} | {s.opset} | {s.ir} | {s.special} | {s.after} | `{n}` |" for n, s in SPELLINGS.items()]
+    return "\n".join(rows)
+
+
 def tables() -> dict[str, Callable[[], str]]:
     """Return what fills the places for tables; imported here, so that a child process starts quickly."""
     from tools import floors, readme
@@ -106,6 +115,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "options": options,
         "targets": targets,
         "presets": presets,
+        "exporters": exporters,
         "floors": floors.table,
     }
 

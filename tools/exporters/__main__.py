@@ -1,0 +1,62 @@
+"""``python -m tools.exporters [NAME...]``: export the seeded network with what is installed, explain the files with no
+option, and put the differences into docs/exporters.md. Rows of exporters that are not installed stay as they are.
+
+Exit 1 where a map is not that of the spellings to 1e-4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import numpy as np
+
+from cam_onnx import Explainer, files
+from models.exporters import SPELLINGS, pixels
+from tools.exporters.make import MAKERS, versions
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "exporters.md"
+ROW = re.compile(r"^\| ([^|]+?) \|.*$", re.MULTILINE)
+PLACE = re.compile(r"(<!-- real:begin -->\n).*?(<!-- real:end -->)", re.DOTALL)
+HEADER = "| exporter | of | opset | layer | score | map: largest difference |\n|---|---|---:|---|---|---:|\n"
+NEAR = 1e-4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m tools.exporters", description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of exporters (default: what is installed)")
+    options = parser.parse_args(argv)
+    expected = Explainer(SPELLINGS["torch_script"].build()).explain(pixels()).saliency_map[0]
+    text = PAGE.read_text(encoding="utf-8")
+    found = PLACE.search(text)
+    assert found is not None
+    rows = {match[1]: match[0] for match in ROW.finditer(found[0])}
+    far = False
+    for name, (packages, make) in MAKERS.items():
+        if options.names and name not in options.names:
+            continue
+        try:
+            of = versions(packages)
+        except PackageNotFoundError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        model = make()
+        explainer = Explainer(model)
+        difference = float(np.abs(np.subtract(explainer.explain(pixels()).saliency_map[0], expected)).max())
+        far |= not difference <= NEAR
+        contract, opset = explainer.contract, next(o.version for o in model.opset_import if not o.domain)
+        cells = [name, of, str(opset), f"`{contract.layers[0].name}`", f"`{contract.score}`", f"{difference:.0e}"]
+        rows[name] = f"| {' | '.join(cells)} |"
+        print(rows[name], flush=True)
+    table = HEADER + "".join(f"{rows[name]}\n" for name in MAKERS if name in rows)
+    files.write(PAGE, PLACE.sub(lambda match: match[1] + table + match[2], text).encode())
+    return int(far)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The seeded network of models/exporters.py, built in a framework and exported by it."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from models.exporters import EPSILON, folded, weights
+
+__all__ = ["MAKERS", "Maker"]
+
+Maker = Callable[[], onnx.ModelProto]
+
+MAKERS: dict[str, tuple[tuple[str, ...], Maker]] = {}
+
+
+def maker(name: str, *packages: str) -> Callable[[Maker], Maker]:
+    """Register a function that exports the network, with the packages whose versions are said."""
+
+    def register(function: Maker) -> Maker:
+        MAKERS[name] = (packages, function)
+        return function
+
+    return register
+
+
+def versions(packages: tuple[str, ...]) -> str:
+    """Return names and versions (PackageNotFoundError where one is not installed)."""
+    return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+def _single(values: Any) -> Any:
+    return np.asarray(values, np.float32)
+
+
+def _torch(**how: Any) -> onnx.ModelProto:
+    import torch
+    from torch import nn
+
+    w = {key: torch.tensor(_single(value)) for key, value in weights().items()}
+    layers: list[nn.Module] = []
+    for name, (outputs, inputs) in {"conv1": (8, 3), "conv2": (12, 8)}.items():
+        conv, norm = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs, EPSILON)
+        conv.weight.data = w[f"{name}.w"]
+        norm.weight.data, norm.bias.data = w[f"{name}.s"], w[f"{name}.b"]
+        norm.running_mean, norm.running_var = w[f"{name}.m"], w[f"{name}.v"]
+        layers += [conv, norm, nn.ReLU(), nn.MaxPool2d(2)]
+    linear = nn.Linear(12, 5)
+    linear.weight.data, linear.bias.data = w["fc.w"], w["fc.b"]
+    network = nn.Sequential(*layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), linear).eval()
+    picture = torch.zeros(2, 3, 32, 32)
+    if how.pop("dynamo"):
+        program = torch.onnx.export(network, (picture,), dynamo=True, dynamic_shapes=({0: "batch"},), **how)
+        proto: onnx.ModelProto = program.model_proto
+        return proto
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        network, (picture,), buffer, dynamo=False, input_names=["image"], dynamic_axes={"image": {0: "batch"}}, **how
+    )
+    return onnx.load_from_string(buffer.getvalue())
+
+
+@maker("torch.onnx, dynamo=True", "torch", "onnxscript")
+def torch_dynamo() -> onnx.ModelProto:
+    return _torch(dynamo=True, opset_version=18)
+
+
+@maker("torch.onnx, dynamo=False, opset 17", "torch")
+def torch_script() -> onnx.ModelProto:
+    return _torch(dynamo=False, opset_version=17)
+
+
+@maker("torch.onnx, dynamo=False, opset 9", "torch")
+def torch_script_9() -> onnx.ModelProto:
+    return _torch(dynamo=False, opset_version=9)
+
+
+@maker("torch.onnx, dynamo=False, nothing folded", "torch")
+def torch_unfused() -> onnx.ModelProto:
+    from torch.onnx import TrainingMode
+
+    return _torch(dynamo=False, opset_version=17, do_constant_folding=False, training=TrainingMode.PRESERVE)
+
+
+def _keras(keras: Any) -> Any:
+    """Return the network in Keras 2 or 3."""
+    layers, x = keras.layers, keras.Input((32, 32, 3), name="input_1")
+    first = x
+    for number, width in ((1, 8), (2, 12)):
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv{number}")(x)
+        x = layers.ReLU()(layers.BatchNormalization(epsilon=EPSILON, name=f"bn{number}")(x))
+        x = layers.MaxPooling2D(2)(x) if number == 1 else x
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    network = keras.Model(first, layers.Dense(5, activation="softmax", name="dense")(x))
+    w = weights()
+    for number in (1, 2):
+        network.get_layer(f"conv{number}").set_weights([_single(w[f"conv{number}.w"].transpose(2, 3, 1, 0))])
+        network.get_layer(f"bn{number}").set_weights([_single(w[f"conv{number}.{key}"]) for key in "sbmv"])
+    network.get_layer("dense").set_weights([_single(w["fc.w"].T), _single(w["fc.b"])])
+    network(np.zeros((1, 32, 32, 3), np.float32))  # Keras 3 exports what was called
+    return network
+
+
+def _tf2onnx(opset: int) -> onnx.ModelProto:
+    import tensorflow as tf
+    import tf2onnx
+    import tf_keras
+
+    signature = (tf.TensorSpec((None, 32, 32, 3), tf.float32, name="input_1"),)
+    made: onnx.ModelProto = tf2onnx.convert.from_keras(_keras(tf_keras), input_signature=signature, opset=opset)[0]
+    return made
+
+
+@maker("tf2onnx, opset 9", "tf2onnx", "tensorflow", "tf_keras")
+def tf2onnx_9() -> onnx.ModelProto:
+    return _tf2onnx(9)
+
+
+@maker("tf2onnx, opset 18", "tf2onnx", "tensorflow", "tf_keras")
+def tf2onnx_18() -> onnx.ModelProto:
+    return _tf2onnx(18)
+
+
+@maker("Keras' model.export", "keras", "tf2onnx", "tensorflow")
+def keras_export() -> onnx.ModelProto:
+    import keras
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        _keras(keras).export(str(path), format="onnx", verbose=False)
+        return onnx.load(path)
+
+
+@maker("jax2onnx", "jax2onnx", "jax", "flax")
+def jax2onnx() -> onnx.ModelProto:
+    import jax
+    import jax2onnx as exporter
+    from flax import nnx
+
+    w = {key: jax.numpy.asarray(value, np.float32) for key, value in weights().items()}
+
+    def block(x: Any, name: str) -> Any:
+        kernel = w[f"{name}.w"].transpose(2, 3, 1, 0)
+        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        scale = w[f"{name}.s"] / jax.numpy.sqrt(w[f"{name}.v"] + EPSILON)
+        return jax.nn.relu((y - w[f"{name}.m"]) * scale + w[f"{name}.b"])
+
+    def network(x: Any) -> Any:
+        pooled = nnx.max_pool(block(x, "conv1"), window_shape=(2, 2), strides=(2, 2))
+        return jax.nn.softmax(block(pooled, "conv2").mean((1, 2)) @ w["fc.w"].T + w["fc.b"], axis=-1)
+
+    made: onnx.ModelProto = exporter.to_onnx(network, [("B", 32, 32, 3)])
+    return made
+
+
+@maker("spox", "spox")
+def spox() -> onnx.ModelProto:
+    import spox as builder
+    import spox.opset.ai.onnx.v17 as op
+
+    def constant(value: Any) -> Any:
+        return op.constant(value=_single(value))
+
+    image = builder.argument(builder.Tensor(np.float32, ("N", 3, 32, 32)))
+    x = image
+    for name in ("conv1", "conv2"):
+        w, b = folded(name)
+        x = op.relu(op.conv(x, constant(w), constant(b), auto_pad="SAME_UPPER"))
+        x = op.max_pool(x, kernel_shape=[2, 2], strides=[2, 2])[0] if name == "conv1" else x
+    flat = op.reshape(op.global_average_pool(x), op.constant(value=np.array([0, -1])))
+    logits = op.gemm(flat, constant(weights()["fc.w"]), constant(weights()["fc.b"]), transB=1)
+    made: onnx.ModelProto = builder.build({"image": image}, {"logits": logits})
+    return made
+
+
+@maker("onnxsim, of what torch did not fold", "onnxsim")
+def onnxsim() -> onnx.ModelProto:
+    import onnxsim as simplifier
+
+    from models.exporters import torch_unfused
+
+    made: onnx.ModelProto = simplifier.simplify(torch_unfused())[0]
+    return made
+
+
+@maker("onnxslim, of what torch did not fold", "onnxslim")
+def onnxslim() -> onnx.ModelProto:
+    import onnxslim as simplifier
+
+    from models.exporters import torch_unfused
+
+    made: onnx.ModelProto = simplifier.slim(torch_unfused())
+    return made
