@@ -23,7 +23,7 @@ from cam_onnx.kinds import Boxes, Kind
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import find
 from cam_onnx.opened import Opened
-from cam_onnx.options import read_labels, read_preprocess
+from cam_onnx.options import is_session, read_labels, read_preprocess
 from cam_onnx.reading import Converting
 from cam_onnx.words import read_kind
 
@@ -39,8 +39,9 @@ class Explainer(Opened):
 
     Parameters
     ----------
-    model : path, bytes or onnx.ModelProto
-        Plain or converted.
+    model : path, bytes, onnx.ModelProto, onnx_ir.Model or onnxruntime.InferenceSession
+        Plain or converted. A session of a converted model is what runs; where a further one is needed, it gets the same
+        providers.
     layers : str, int or sequence of them, optional
         Target layers, see `cam_onnx.convert`. Of a converted model: must be the ones it was converted for.
     score : str, optional
@@ -100,6 +101,8 @@ class Explainer(Opened):
         chosen = None if method is None else find(method)
         self._options = {} if options is None else dict(options)
         self._settings = {"preprocess": read_preprocess(preprocess), "labels": read_labels(labels)}
+        if is_session(model) and providers is None:
+            providers = [(name, options) for name, options in model.get_provider_options().items()]
         self._backend, self._providers, self.limits = backend, providers, limits
         kind = read_kind(target)
         name = None if chosen is None else chosen.name

@@ -67,6 +67,7 @@ class Opened:
             providers=self._providers,
             timeout=self.limits.timeout,
             exact=exact,
+            session=self._read.session if data is self._read.data and not exact else None,
         )
         self.provider = opened.provider
         if opened.note and opened.note not in self.notes:
@@ -123,7 +124,8 @@ class Opened:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        state.update(_runs=None, _others={}, _lock=None, _closed=self._runs.closed)
+        read_ = replace(self._read, session=None)
+        state.update(_runs=None, _others={}, _lock=None, _closed=self._runs.closed, _read=read_)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

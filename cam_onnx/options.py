@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from cam_onnx.limits import DEFAULTS, Limits, raise_it
 from cam_onnx.presets import PRESETS
 from cam_onnx.wire import LONGEST
 
-__all__ = ["Settings", "check_model", "read_labels", "read_model", "read_preprocess"]
+__all__ = ["Settings", "check_model", "is_session", "read_labels", "read_model", "read_preprocess"]
 
 
 Settings = Preprocess | Mapping[str, Any] | None  # all of it, single fields, or nothing said
@@ -76,12 +77,27 @@ def read_model(source: Any, limits: Limits = DEFAULTS) -> tuple[bytes, str | Non
         if limit > LONGEST:
             limit, todo = LONGEST, "no ONNX file can be larger; export it with external data"
         return files.read(path, what="model", limit=limit, todo=todo), path
+    if is_session(source):
+        made_of = getattr(source, "_model_bytes", None) or getattr(source, "_model_path", None)
+        if not made_of:
+            raise InputError("model: this session does not say what it was made of; give its path or its bytes")
+        return read_model(made_of, limits)
+    if type(source).__module__.partition(".")[0] == "onnx_ir" and hasattr(source, "graph"):
+        source = sys.modules["onnx_ir"].to_proto(source)  # whoever has one has imported it
     if hasattr(source, "SerializeToString"):  # an onnx.ModelProto
         source = source.SerializeToString(deterministic=True)
     if isinstance(source, (bytes, bytearray, memoryview)):
         limits.check("max_model_bytes", len(source), "the model has")
         return bytes(source), None
-    raise InputError(f"model: expected a path, bytes or an onnx.ModelProto, got {type(source).__name__}")
+    raise InputError(
+        "model: expected a path, bytes or an onnx.ModelProto, an onnx_ir.Model or a session of ONNX Runtime, got "
+        f"{type(source).__name__}"
+    )
+
+
+def is_session(source: Any) -> bool:
+    """Whether a model is given as a session of ONNX Runtime, of which nothing is imported for this."""
+    return hasattr(source, "get_modelmeta") and hasattr(source, "get_providers")
 
 
 def check_model(data: bytes, path: str | None, limits: Limits = DEFAULTS) -> list[External]:

@@ -14,7 +14,7 @@ from cam_onnx.external import External
 from cam_onnx.kinds import Kind
 from cam_onnx.limits import Limits
 from cam_onnx.methods.table import Method
-from cam_onnx.options import Settings, check_model, read_model
+from cam_onnx.options import Settings, check_model, is_session, read_model
 
 EMPTY: Mapping[str, Any] = {}
 
@@ -54,6 +54,8 @@ class Reading:
     notes : list of str
     kind : Kind or None
         Of the target it was converted for here.
+    session : InferenceSession or None
+        The caller's own, of this converted model.
     """
 
     data: bytes
@@ -64,6 +66,7 @@ class Reading:
     plain: bool
     notes: list[str] = field(default_factory=list)
     kind: Kind | None = None
+    session: Any = None
 
 
 def read(model: Any, asked: Converting) -> Reading:
@@ -86,7 +89,13 @@ def read(model: Any, asked: Converting) -> Reading:
         return convert(source, folder, asked)
     contract = Contract.from_json(entry, "the model" if path is None else shown(path))
     contract.agrees(asked.layers, asked.score)
-    return Reading(data, contract, check_model(data, path, asked.limits), folder, path or data, plain=False)
+    session = model if is_session(model) else None
+    if session is not None and session.get_modelmeta().custom_metadata_map.get(KEY) != entry:
+        raise ContractError(
+            f"{shown(path or 'the model')} was changed after its session was made: make a new session, or give the path"
+        )
+    entries = check_model(data, path, asked.limits)
+    return Reading(data, contract, entries, folder, path or data, plain=False, session=session)
 
 
 def convert(source: str | bytes, folder: str | None, asked: Converting) -> Reading:

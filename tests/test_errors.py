@@ -110,7 +110,7 @@ ROWS = {
         lambda: write("other.onnx", BUILDERS["gap_linear"]().SerializeToString()[:-40]),
     ),
     "no model at all": Row(
-        lambda: cam_onnx.Explainer(42), E.InputError, "expected a path, bytes or an onnx.ModelProto, got int"
+        lambda: cam_onnx.Explainer(42), E.InputError, "an onnx_ir.Model or a session of ONNX Runtime, got int"
     ),
     "no model at all, convert": Row(
         lambda: cam_onnx.convert(42),  # type: ignore[arg-type]

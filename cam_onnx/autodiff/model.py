@@ -22,6 +22,7 @@ from cam_onnx.autodiff import sizes
 from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
 from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
+from cam_onnx.autodiff.linked import follow_links
 from cam_onnx.autodiff.quantised import annotate
 from cam_onnx.autodiff.raising import Unraisable, keep_old_meanings
 from cam_onnx.autodiff.skeleton import skeleton
@@ -262,7 +263,7 @@ def view(model: Model) -> ir.Graph:
         graph.inputs.remove(value)
     show(graph, model.weights)
     if model.folder:
-        ir.external_data.set_base_dir(graph, model.folder)
+        follow_links(graph, model.folder)
     _retype([*_values(graph), *model.sparse], inferred(model.proto, model.name))
     for node in reversed(graph):  # inference goes forwards only; these tell their input's shape too
         x = node.inputs[0] if node.inputs else None

@@ -84,6 +84,7 @@ def open(  # noqa: A001
     providers: str | Sequence[Provider] | None = None,
     timeout: float | None = None,
     exact: bool = False,
+    session: Any = None,
 ) -> Engine:
     """Load a serialized model into an engine.
 
@@ -102,6 +103,8 @@ def open(  # noqa: A001
         Seconds for each run; not for "reference", which cannot be stopped.
     exact : bool
         float32 means float32: on NVIDIA's hardware no TensorFloat-32, which has 10 bits.
+    session : InferenceSession, optional
+        Of this very model, to be run; not for "reference".
 
     Raises
     ------
@@ -116,8 +119,9 @@ def open(  # noqa: A001
         raise UnknownName(
             f"unknown backend {shown(backend)!r}, expected {' or '.join(BACKENDS)}{did_you_mean(backend, BACKENDS)}"
         )
+    own = {} if session is None or backend == "reference" else {"session": session}
     opened: Engine = import_module(BACKENDS[backend]).open(
-        model, folder=folder, external=external, providers=providers, timeout=timeout, exact=exact
+        model, folder=folder, external=external, providers=providers, timeout=timeout, exact=exact, **own
     )
     return opened
 

@@ -51,6 +51,7 @@ class OnnxRuntimeEngine:
         providers: str | Sequence[Provider] | None,
         timeout: float | None = None,
         exact: bool = False,
+        session: Any = None,
     ) -> None:
         self._model = model
         self._timeout = timeout
@@ -61,14 +62,15 @@ class OnnxRuntimeEngine:
         if exact:
             self._choice = without_tf32(self._choice)
         self._lock = threading.Lock()
-        self._session: Any = None
+        self._session: Any = session
         self._held: list[Array] = []
+        given = session is not None
         session = self._live()
         got = session.get_providers()
         self.provider: str = got[0]
         self.tried = tuple(name for name, _ in self._choice)
         self.got = tuple(got)
-        for name in [name for name, _ in self._choice if name not in got]:
+        for name in [name for name, _ in self._choice if name not in got and not given]:
             self.note = lost(name, "it could not be started", asked, self.note)
         self.inputs = tuple(_tensor(value, False) for value in session.get_inputs()) + tuple(
             _tensor(value, True) for value in session.get_overridable_initializers()
@@ -169,9 +171,10 @@ def open(  # noqa: A001
     providers: str | Sequence[Provider] | None = None,
     timeout: float | None = None,
     exact: bool = False,
+    session: Any = None,
 ) -> OnnxRuntimeEngine:
     """Load a serialized model; see `cam_onnx.engine.open`."""
-    return OnnxRuntimeEngine(model, folder, external, providers, timeout, exact)
+    return OnnxRuntimeEngine(model, folder, external, providers, timeout, exact, session)
 
 
 def describe() -> dict[str, Any]:

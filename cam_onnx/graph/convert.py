@@ -118,7 +118,7 @@ def convert(
 
     Parameters
     ----------
-    model : path, bytes or onnx.ModelProto
+    model : path, bytes, onnx.ModelProto, onnx_ir.Model or onnxruntime.InferenceSession
         Not changed.
     layers : str, int, sequence of them or None
         Target layers: names of values (of nodes: their first output). What is no such name: a module of the

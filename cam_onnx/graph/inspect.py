@@ -129,7 +129,7 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
 
     Parameters
     ----------
-    model : path, bytes or onnx.ModelProto
+    model : path, bytes, onnx.ModelProto, onnx_ir.Model or onnxruntime.InferenceSession
     score : str, optional
         See `cam_onnx.convert`.
     limits : Limits
