@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         WriteFailed,
     )
     from cam_onnx.explainer import Explainer, Explanation
-    from cam_onnx.graph.convert import Converted, convert
+    from cam_onnx.graph.convert import convert
+    from cam_onnx.graph.converted import Converted
     from cam_onnx.kinds import (
         Area,
         Box,
@@ -103,7 +104,7 @@ _HOMES = {
     "Boxes": "cam_onnx.kinds",
     "Detection": "cam_onnx.kinds",
     "Contract": "cam_onnx.contract",
-    "Converted": "cam_onnx.graph.convert",
+    "Converted": "cam_onnx.graph.converted",
     "Difference": "cam_onnx.kinds",
     "Explainer": "cam_onnx.explainer",
     "Explanation": "cam_onnx.explainer",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import onnx
@@ -15,11 +14,10 @@ import cam_onnx
 from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.table import RULES, Table
-from cam_onnx.autodiff.weights import Held, filled, pieces
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import ContractError, Disconnected, InputError, LayerNotFound, UnsupportedOperators, shown
-from cam_onnx.external import External
 from cam_onnx.graph.blocked import refuse_blocked
+from cam_onnx.graph.converted import Converted
 from cam_onnx.graph.early import read_early
 from cam_onnx.graph.facts import facts
 from cam_onnx.graph.fusion import cut_fusions
@@ -27,7 +25,6 @@ from cam_onnx.graph.layers import find_layers
 from cam_onnx.graph.locate import Score, picture_input
 from cam_onnx.graph.original import original, outline
 from cam_onnx.graph.rewrite import rewrite
-from cam_onnx.graph.save import save
 from cam_onnx.graph.seeds import base, extend
 from cam_onnx.graph.tables import table as bent
 from cam_onnx.graph.task import find_task
@@ -44,58 +41,6 @@ __all__ = ["Converted", "convert"]
 
 DEFAULT, OF_ONE_PLACE = "grad-cam", "layer-cam"  # methods, by what is explained; both read the same of the file
 TARGET_INPUTS = ("optional", "required")
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A converted model.
-
-    Attributes
-    ----------
-    contract : Contract
-    notes : list of str
-        What its user should know, a line each.
-    proto : onnx.ModelProto
-        Without the data of `weights`.
-    weights : dict of Held
-        In the original's bytes.
-    external : list of External
-        Checked entries of external data, which still point to the original's files.
-    kind : Kind or None
-        Of the target; None: the logit of a class.
-    """
-
-    contract: Contract
-    notes: list[str]
-    proto: onnx.ModelProto
-    weights: Mapping[str, Held] = field(default_factory=dict)
-    external: list[External] = field(default_factory=list)
-    kind: Kind | None = None
-
-    @cached_property
-    def model(self) -> onnx.ModelProto:
-        """The whole message; what was external in the original points to its files."""
-        return filled(self.proto, self.weights)
-
-    def to_bytes(self) -> bytes:
-        """Return the file's bytes; the same model and arguments give the same bytes."""
-        return b"".join(pieces(self.proto, self.weights))
-
-    def save(self, path: str | os.PathLike[str]) -> str:
-        """Write the file, and ``<path>.data`` beside it if the original has external data.
-
-        Returns
-        -------
-        str
-            The path.
-
-        Raises
-        ------
-        WriteFailed
-            Nothing was written, or what was there before is intact.
-        """
-        save(self.proto, self.weights, self.external, path)
-        return os.fspath(path)
 
 
 def convert(
