@@ -88,7 +88,7 @@ def tensors(options: argparse.Namespace) -> dict[str, str]:
     Raises
     ------
     InputError
-        Another form, a name given twice, or pictures as well.
+        Another form, or a name given twice.
     """
     found: dict[str, str] = {}
     for text in getattr(options, "input", None) or ():
@@ -98,8 +98,6 @@ def tensors(options: argparse.Namespace) -> dict[str, str]:
         if name in found:
             raise InputError(f"--input: {shown(name)!r} is given twice")
         found[name] = path
-    if found and options.images:
-        raise InputError(f"give either pictures or tensors: {shown(options.images[0])} and --input do not go together")
     return found
 
 
@@ -125,7 +123,7 @@ def method_options(options: argparse.Namespace) -> dict[str, str]:
 def subjects(options: argparse.Namespace) -> tuple[list[str], bool]:
     """Return what is explained, by the names that results are called after, and whether one has several results."""
     several = explanations(options) > 1
-    if files := tensors(options):
+    if (files := tensors(options)) and not options.images:
         from cam_onnx.engine import npy
 
         first = next(iter(files.values()))
@@ -138,4 +136,5 @@ def subjects(options: argparse.Namespace) -> tuple[list[str], bool]:
 def subject(options: argparse.Namespace, place: Place) -> dict[str, Any]:
     """Return the argument of `Explainer.explain` for one of `subjects`."""
     files = tensors(options)
-    return {"inputs": files} if files else {"images": place.picture}
+    pictures = {"images": place.picture} if options.images else {}
+    return {**pictures, "inputs": files} if files else pictures

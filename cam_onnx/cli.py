@@ -40,7 +40,7 @@ def _subject_options(parser: argparse.ArgumentParser) -> None:
     pictures.required = False  # with --input; "*" would take none where an option stands before the first picture
     parser.add_argument(
         "--input", action="append", metavar="NAME=FILE",
-        help="instead of pictures: a .npy file for the model's input NAME; may repeat",
+        help="a .npy file for the model's input NAME, instead of pictures or beside them; may repeat",
     )  # fmt: skip
     parser.add_argument(
         "--target", action="append", metavar="CLASS",

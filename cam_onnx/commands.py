@@ -138,7 +138,7 @@ def verify(options: argparse.Namespace) -> int:
     """Compare gradients with differences, and both files' outputs; exit code 1 where something does not hold."""
     subject: dict[str, Any] = {"inputs": arguments.tensors(options)} if options.input else {}
     if options.images:
-        subject = {"images": options.images}
+        subject["images"] = options.images
     with Progress("preparing the model"):
         explainer = arguments.explainer(options)
     count = len(explainer.contract.layers) * max(1, len(options.images)) * max(1, len(options.target or ()))

@@ -136,7 +136,7 @@ class Explainer(Opened):
         ----------
         images : path, RGB u8 array (H, W, 3), or a list of either
         inputs : dict of arrays or of .npy files' paths, instead of `images`
-            The model's own inputs.
+            The model's own inputs. With `images`: those beside the picture.
         target : int, str, Kind, sequence or nested sequence
             -1: the predicted class. A class index or, where labels are known, name; "top:K": the K classes of the
             highest scores; or a kind of score, as an object or a word (`cam_onnx.kinds`). A flat sequence has one per
@@ -219,7 +219,7 @@ class Explainer(Opened):
             provider=self.provider,
             timings=clock,
             notes=[
-                *self.notes, *filter(None, [self._guess if inputs is None else None]), *samples.notes,
+                *self.notes, *filter(None, [self._guess if images is not None else None]), *samples.notes,
                 *targets.saturated(self.contract, evidence.score), *drawn.pop("notes"),
             ],
             normalized=normalize is not None,

@@ -123,7 +123,7 @@ BAD = [
     ("explain tiny.onnx --input image=", "expected NAME=FILE.npy"),
     ("explain tiny.onnx --input imag=x.npy", "has no input 'imag'; did you mean 'image'"),
     ("explain tiny.onnx --input image=x.npy --input image=x.npy", "'image' is given twice"),
-    ("explain tiny.onnx p.png --input image=x.npy", "either pictures or tensors: p.png"),
+    ("explain tiny.onnx p.png --input image=x.npy", "either images or inputs= \\(--input\\) for 'image'"),
     ("explain tiny.onnx --input image=none.npy", "tensor none.npy: no such file"),
     ("explain tiny.onnx --input image=tiny.onnx", "tensor tiny.onnx: no .npy file"),
     ("explain tiny.onnx --input image=three.npy", "several targets or samples: give -o a folder"),

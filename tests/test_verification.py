@@ -337,7 +337,7 @@ def test_exact_lets_rounding_fail(here, capsys, monkeypatch, change, clause, cod
     [
         ("nothing.onnx", "nothing.onnx"),
         ("model.onnx missing.png", "missing.png"),
-        ("model.onnx cat.png --input image=x.npy", "give either pictures or tensors"),
+        ("model.onnx cat.png --input image=x.npy", "give either images or inputs="),
         ("model.onnx --layer feature", "did you mean 'features'"),
         ("model.onnx --target 9", "target 9 is out of range"),
         ("model.onnx --backend refrence", "did you mean 'reference'"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from cam_onnx.contract import Contract, Preprocess
-from cam_onnx.engine import Array, Tensor, find_input, npy, preprocess
+from cam_onnx.engine import Array, Tensor, extras, find_input, npy, preprocess
 from cam_onnx.errors import InputError, shown
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.render import image
@@ -54,19 +54,27 @@ class Samples:
 def given(
     images: Any, inputs: Mapping[str, Any] | None, contract: Contract, tensors: Sequence[Tensor], limits: Limits
 ) -> Samples:
-    """Return what a caller gave, pictures or tensors.
+    """Return what a caller gave, pictures or tensors; with pictures, tensors of the other inputs.
 
     Raises
     ------
     InputError, LimitExceeded
         Both or neither; see `from_pictures` and `from_inputs`.
     """
-    if (images is None) == (inputs is None):
+    name = contract.roles.get("image", "")
+    if images is None and inputs is None:
         raise InputError("give either images or inputs=")
-    if inputs is not None:
+    if images is not None and inputs is not None and name in inputs:
+        raise InputError(f"give either images or inputs= (--input) for {shown(name)!r}, not both")
+    if images is None and inputs is not None:
         return from_inputs(inputs, contract, tensors, limits)
-    name = contract.roles.get("image")
-    return from_pictures(images, contract.preprocess, next((t for t in tensors if t.name == name), None), limits)
+    found = from_pictures(images, contract.preprocess, next((t for t in tensors if t.name == name), None), limits)
+    assert contract.preprocess is not None
+    axes = slice(1, 3) if contract.preprocess.layout == "NHWC" else slice(2, 4)
+    height, width = found.feeds[name].shape[axes]
+    sizes = [((height, width), (size[0], size[1])) for size in found.sizes if size is not None]
+    others, notes = extras.beside(tensors, inputs or {}, (name, contract.roles["target"]), sizes, limits)
+    return replace(found, feeds={**found.feeds, **others}, notes=[*found.notes, *notes])
 
 
 def from_pictures(

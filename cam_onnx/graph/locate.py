@@ -41,13 +41,22 @@ def fed(model: Model) -> list[ir.Value]:
 
 
 def picture_input(model: Model) -> ir.Value | None:
-    """Return the input that a picture goes to: the first of rank 4, else of rank 3 or more, else the only one."""
+    """Return the input that a picture goes to: one of rank 4, else of rank 3 or more, else the only one.
+
+    Of several one that is denoted as an image, one of three channels, one of 1 or 4, the first.
+    """
     found = fed(model)
     for rank in (4, 5, 3):
-        for value in found:
-            if value.shape is not None and len(value.shape) == rank:
-                return value
+        if ranked := [value for value in found if value.shape is not None and len(value.shape) == rank]:
+            return max(ranked, key=_likeness)
     return found[0] if len(found) == 1 else None
+
+
+def _likeness(value: ir.Value) -> int:
+    assert value.shape is not None
+    denoted = getattr(value.type, "denotation", None) == "IMAGE"
+    channels = (value.shape[1], value.shape[-1])
+    return 3 * denoted + (2 if 3 in channels else 1 if 1 in channels or 4 in channels else 0)
 
 
 def find_score(model: Model, name: str | None) -> Score:
