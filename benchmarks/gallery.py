@@ -19,8 +19,9 @@ from cam_onnx import Explainer, convert, files
 from cam_onnx.engine import preprocess
 from cam_onnx.methods import METHODS
 from cam_onnx.render import image
+from models.synthetic import Scene, textured
 
-__all__ = ["ACROSS", "CELL", "OUT", "SIDE", "place"]
+__all__ = ["ACROSS", "CELL", "OUT", "SIDE", "place", "scenes"]
 
 ROOT = Path(__file__).parent.parent
 PICTURES = [ROOT / "models" / "pictures" / name for name in ("chelsea.png", "coffee.png")]
@@ -40,11 +41,16 @@ TARGETS = {"rise": "probability"}
 """What is explained, where a paper says other than the logit and it shows."""
 
 
-ELSEWHERE = {
-    "attention-rollout": "needs attention", "grad-rollout": "needs attention", "legrad": "needs attention",
-    "d-rise": "needs detections",
-}  # fmt: skip
-"""Methods that are not defined on the bundled network: of transformers, of detectors."""
+ELSEWHERE = {"d-rise": "needs detections"}
+"""Methods that are not defined on any trained network here."""
+
+ATTENTION = ("attention-rollout", "grad-rollout", "legrad")
+"""Methods of transformers: drawn with a small one, on pictures of its own."""
+
+
+def scenes() -> tuple[Scene, Scene]:
+    """Return what the small networks are shown: one object, and two of which the first is explained."""
+    return textured(0, "bars"), textured(8, "bars", "checks")
 
 
 @cache
@@ -72,6 +78,10 @@ def tiles(name: str) -> list[Any]:
     """Return the overlays of one method, small; of a signed map the heatmap."""
     if name in ELSEWHERE:
         return [np.vstack([label(ELSEWHERE[name], SIDE), np.full((SIDE - TEXT, SIDE, 3), 240, np.uint8)])] * 2
+    if name in ATTENTION:
+        models = ROOT / "models"
+        small = Explainer(models / "textures-tokens.onnx", method=name, preprocess=models / "synthetic.json")
+        return [tile(small.explain(scene.pixels, target=0).overlay(), SIDE) for scene in scenes()]
     entry, explainer = METHODS[name], _explainer(name)
     options = dict(FEWER.get(name, {}))
     if name == "expected-gradients":

@@ -2,9 +2,10 @@
 
 The check of Adebayo et al. 2018 (arXiv:1810.03292): from the classifier upwards, layers of the bundled network get
 their own weights in another order (10 seeds on two pictures, fewer where no figure is required), and each method's map
-for the class that the sound network predicts is compared with its map of before by Spearman's rank correlation. Written
-into docs/sanity.md; what was measured stays in docs/sanity.json until it is named, or until ``--again``: one more
-method costs minutes, all of them half an hour.
+for the class that the sound network predicts is compared with its map of before by Spearman's rank correlation. Methods
+of attention, and those that would run the bundled network tens of thousands of times, have a small trained network
+instead. Written into docs/sanity.md; what was measured stays in docs/sanity.json until it is named, or until
+``--again``: one more method costs minutes, all of them half an hour.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from benchmarks.gallery import ELSEWHERE, FEWER, PICTURES
+from benchmarks.gallery import ELSEWHERE, FEWER, PICTURES, scenes
 from cam_onnx import Explainer, convert, files
 from cam_onnx.engine import preprocess
 from cam_onnx.methods import METHODS, Method
@@ -29,13 +30,16 @@ from cam_onnx.render import image
 __all__ = ["MOST", "REASONS", "REQUIRED", "correlation", "shuffled"]
 
 ROOT = Path(__file__).parent.parent
-MODEL = ROOT / "models" / "efficientnet-lite0.onnx"
+MODEL = "efficientnet-lite0"
 PAGE, KEPT = ROOT / "docs" / "sanity.md", ROOT / "docs" / "sanity.json"
 SEEDS, MOST = 10, 0.5
-DEEP, SHALLOW = 20, 2  # weights, of 50
-FEWER_SEEDS = dict.fromkeys(("occlusion", "rise", "guided-integrated-gradients", "ss-cam", "is-cam"), 1)
-ONE_PICTURE = ("ss-cam", "is-cam")
-OPTIONS: dict[str, dict[str, Any]] = {**FEWER, "rise": {"masks": 300}}
+BUNDLED, AVERAGE, TOKENS, SHALLOW = 20, 3, 9, 2  # weights, of 50, 5, 14 and of any
+DEEP = {MODEL: BUNDLED, "textures-average": AVERAGE, "textures-tokens": TOKENS}
+ON = dict.fromkeys(("ss-cam", "is-cam"), "textures-average") | dict.fromkeys(
+    ("vit-recipro-cam", "attention-rollout", "grad-rollout", "legrad"), "textures-tokens"
+)
+FEWER_SEEDS = dict.fromkeys(("occlusion", "rise", "guided-integrated-gradients"), 1)
+OPTIONS: dict[str, dict[str, Any]] = {**FEWER, "rise": {"masks": 300}, "ss-cam": {}, "is-cam": {}}
 
 REQUIRED = ("grad-cam", "hires-cam", "xgrad-cam", "layer-cam", "score-cam", "ablation-cam", "gradient")
 """Methods whose mean correlation must be below `MOST`."""
@@ -65,6 +69,8 @@ REASONS: dict[str, str] = {
     "full-grad": "absolute values of every layer's part, the first layers' among them",
     "lrp": "the picture is a factor of it, and positive relevance goes where positive contributions are",
     **dict.fromkeys(("guided-backprop", "deconvnet", "guided-grad-cam"), WAY_BACK),
+    "attention-rollout": "attention alone: it does not depend on the class",
+    **dict.fromkeys(("grad-rollout", "legrad"), "positive parts alone, of attention whose early layers stay"),
     "vit-recipro-cam": "the score of nothing lies in every position, so that absolute values say little",
     "rise": "the same masks before and after, with a score that hardly falls below its mean: their own unevenness",
 }  # fmt: skip
@@ -102,29 +108,30 @@ def _ranks(values: Any) -> Any:
 
 
 @lru_cache(2 * SEEDS)
-def _converted(seed: int | None, last: int, shared: str) -> bytes:
-    model = onnx.load(MODEL)
+def _converted(network: str, seed: int | None, last: int, shared: str) -> bytes:
+    model = onnx.load(ROOT / "models" / f"{network}.onnx")
     return convert(
         model if seed is None else shuffled(model, seed, last),
         method=shared,
-        preprocess=ROOT / "models" / "efficientnet-lite0.json",
+        preprocess=ROOT / "models" / f"{network if network == MODEL else 'synthetic'}.json",
     ).to_bytes()
 
 
 def _shared(entry: Method) -> str:
-    plain = not (entry.table or entry.target or "biases" in entry.needs or entry.needs == ("image", "forward"))
+    plain = not (entry.table or entry.target or entry.lists or entry.needs == ("image", "forward"))
     return entry.name if not plain else "gradient" if entry.at == "input" else "grad-cam"
 
 
 def _maps(entry: Method, seed: int | None, last: int, classes: list[int] | None) -> tuple[list[Any], list[int]]:
-    explainer = Explainer(_converted(seed, last, _shared(entry)), method=entry.name, providers="cpu")
+    network = ON.get(entry.name, MODEL)
+    explainer = Explainer(_converted(network, seed, last, _shared(entry)), method=entry.name, providers="cpu")
     options = dict(OPTIONS.get(entry.name, {}))
     if entry.name == "expected-gradients":
         settings = explainer.contract.preprocess
         assert settings is not None
         both = [preprocess.apply(settings, image.load(path).pixels)[0] for path in PICTURES]
         options["references"] = np.concatenate(both)
-    pictures = list(PICTURES[: 1 if entry.name in ONE_PICTURE else None])
+    pictures = list(PICTURES) if network == MODEL else [scene.pixels for scene in scenes()]
     e = explainer.explain(pictures, target=classes or -1, options=options)
     found = list(e.saliency), [int(c) for c in e.target]
     del explainer, e
@@ -137,12 +144,12 @@ def measure(name: str) -> dict[str, Any]:
 
     Methods that run the whole network are measured at the deep one alone.
     """
-    entry, started = METHODS[name], time.perf_counter()
+    entry, started, network = METHODS[name], time.perf_counter(), ON.get(name, MODEL)
     before, classes = _maps(entry, None, 0, None)
-    row: dict[str, Any] = {"method": name, "deep": [], "shallow": [], "absolute": []}
+    row: dict[str, Any] = {"method": name, "network": network, "deep": [], "shallow": [], "absolute": []}
     whole = bool({"forward", "backward", "probe"} & set(entry.needs))
-    for seed in range(FEWER_SEEDS.get(name, SEEDS if name in REQUIRED else 3)):
-        for one, other in zip(before, _maps(entry, seed, DEEP, classes)[0], strict=True):
+    for seed in range(FEWER_SEEDS.get(name, SEEDS if name in REQUIRED or network != MODEL else 3)):
+        for one, other in zip(before, _maps(entry, seed, DEEP[network], classes)[0], strict=True):
             row["deep"].append(correlation(one, other))
             row["absolute"].append(correlation(abs(one), abs(other)))
         if not whole:
@@ -157,16 +164,18 @@ A map that stays the same when what the network has learnt is destroyed shows th
 al. 2018, arXiv:1810.03292). Here weights of the bundled network are shuffled *in the file*, each tensor's own values in
 another order, from the classifier upwards, and the maps of the class that the sound network predicts are compared by
 Spearman's rank correlation: 1 is the same order of all positions, 0 none in common. {SEEDS} seeds on {len(PICTURES)}
-pictures; where it were fewer pairs, their number stands in brackets. Methods of transformers are not measured here.
+pictures; where it were fewer pairs, their number stands in brackets. Methods of attention are measured with the
+transformer `textures-tokens` of `models/`, and those that would run the bundled network tens of thousands of times with
+`textures-average`, on two of their pictures.
 
-- *last {DEEP}*: of the signed maps (before ReLU), the last {DEEP} of 50 layers shuffled; mean and range. Below {MOST}
-  is required of the seven in bold, and reported of all others.
+- *last {BUNDLED}*: of the signed maps (before ReLU), the last {BUNDLED} of 50 layers shuffled; mean and range. Of the
+  small networks {TOKENS} of 14 and {AVERAGE} of 5. Below {MOST} is required of the seven in bold, reported of all.
 - *absolute*: the same of the maps' absolute values, since the sign of an attribution to pixels flickers.
 - *last {SHALLOW}*: only the classifier and the convolution in front of it; not of methods that run the whole network.
 
 `python -m benchmarks.sanity` measures again.
 
-| method | last {DEEP} | range | absolute | last {SHALLOW} | why it stays alike |
+| method | last {BUNDLED} | range | absolute | last {SHALLOW} | why it stays alike |
 |---|---|---|---|---|---|
 """
 
@@ -178,7 +187,7 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
         deep, sizes, shallow = (np.array(row[key]) for key in ("deep", "absolute", "shallow"))
         cells = [
             f"**`{name}`**" if name in REQUIRED else f"`{name}`",
-            f"{deep.mean():.2f}" + ("" if len(deep) == SEEDS * len(PICTURES) else f" ({len(deep)})"),
+            f"{deep.mean():.2f}{_aside(row)}",
             f"{deep.min():.2f} to {deep.max():.2f}",
             f"{sizes.mean():.2f}",
             f"{shallow.mean():.2f}" if len(shallow) else "",
@@ -186,6 +195,13 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return HEAD + "\n".join(lines) + "\n"
+
+
+def _aside(row: dict[str, Any]) -> str:
+    """Return what is another way with this row: how many pairs, which network."""
+    count, network = len(row["deep"]), row.get("network", MODEL)
+    said = [str(count)] * (count != SEEDS * len(PICTURES)) + [f"`{network}`"] * (network != MODEL)
+    return f" ({', '.join(said)})" if said else ""
 
 
 def alike(row: dict[str, Any]) -> bool:

@@ -134,6 +134,17 @@ def figure() -> Any:
     return image.load(written.getvalue()).pixels
 
 
+def attention() -> Any:
+    """A transformer: what its attention mixes, with and without the class, relevance, and Grad-CAM of its tokens."""
+    pictures, classes = [*_scenes(0, 2), _two().pixels], [0, 2, 0]
+    columns = [("picture", pictures)]
+    for method in ("attention-rollout", "grad-rollout", "legrad", "lrp", "grad-cam"):
+        e = explainer("textures-tokens", method).explain(pictures, target=classes)
+        drawn = [contrast(e[i]) for i in range(len(e))] if method == "lrp" else e.overlay(alpha=0.7)
+        columns.append((method, drawn))
+    return strip(columns, 132)
+
+
 def regression() -> Any:
     """A network with one output: what its value depends on."""
     scenes = [sized(seed) for seed in (0, 1, 2, 8)]
@@ -144,7 +155,7 @@ def regression() -> Any:
 
 ROWS: dict[str, Callable[[], Any]] = {
     function.__name__: function
-    for function in (cam, pooling, weights, linear, signed, guided, colours, figure, regression)
+    for function in (cam, pooling, weights, linear, signed, guided, attention, colours, figure, regression)
 }
 """The pictures by name: docs/images/shows-NAME.jpg."""
 

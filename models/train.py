@@ -1,7 +1,8 @@
 """Train the small networks on synthetic pictures, into models/: ``python -m models.train [NAME...]`` (extra ``zoo``).
 
 Minutes on a CPU, seeded. `textures-average` and `textures-max` differ in nothing but their global pooling: what their
-maps differ in comes from that. `textures-linear` ends in fully connected layers; `disc-size` has one output, a number.
+maps differ in comes from that. `textures-linear` ends in fully connected layers, `textures-tokens` is a transformer;
+`disc-size` has one output, a number.
 Another CPU may round otherwise and end with other weights: the files in models/ are what sha256.txt says.
 """
 
@@ -22,6 +23,7 @@ from models.synthetic import TEXTURES, sized, textured
 
 MODELS = Path(__file__).parent
 PICTURES, HELD, EPOCHS, BATCH = 3000, 400, 14, 50
+LONGER = 20  # epochs of the transformer, which knows nothing of neighbours at first
 FIRST = 1_000_000  # seeds below are for tests and documentation
 
 
@@ -35,10 +37,66 @@ def features() -> list[nn.Module]:
     ]  # fmt: skip
 
 
+class Attention(nn.Module):  # type: ignore[misc]
+    """Every token takes from all, by four heads."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inward, self.outward = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.inward(x).unflatten(2, (3, 4, -1)).permute(2, 0, 3, 1, 4)
+        shares = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(3)
+        found: torch.Tensor = self.outward((shares @ v).transpose(1, 2).flatten(2))
+        return found
+
+
+class Block(nn.Module):  # type: ignore[misc]
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = Attention(width)
+        self.dense = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attention(self.first(x))
+        found: torch.Tensor = x + self.dense(self.second(x))
+        return found
+
+
+class Tokens(nn.Module):  # type: ignore[misc]
+    """A class token and 8 x 8 patches of 12 x 12 pixels, with what is learnt of their places."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 12, stride=12)
+        self.own = nn.Parameter(torch.zeros(1, 1, width))
+        self.places = nn.Parameter(0.02 * torch.randn(1, 65, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.own.expand(x.shape[0], -1, -1), patches], 1) + self.places
+
+
+class First(nn.Module):  # type: ignore[misc]
+    """The class token alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, 0]
+
+
+def transformer(kinds: int, width: int = 40) -> nn.Sequential:
+    """Return three blocks and a head that reads the class token."""
+    blocks = [Block(width) for _ in range(3)]
+    return nn.Sequential(Tokens(width), *blocks, nn.LayerNorm(width), First(), nn.Linear(width, kinds))
+
+
 def build(name: str) -> nn.Sequential:
     """Return the network called `name`, with seeded weights."""
     torch.manual_seed(0)
     kinds = len(TEXTURES)
+    if name == "textures-tokens":
+        return transformer(kinds)
     heads: dict[str, list[nn.Module]] = {
         "textures-average": [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, kinds)],
         "textures-max": [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(32, kinds)],
@@ -48,7 +106,7 @@ def build(name: str) -> nn.Sequential:
     return nn.Sequential(*features(), *heads[name])
 
 
-NAMES = ("textures-average", "textures-max", "textures-linear", "disc-size")
+NAMES = ("textures-average", "textures-max", "textures-linear", "textures-tokens", "disc-size")
 
 
 def scenes(name: str, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,11 +124,11 @@ def train(name: str) -> nn.Sequential:
     """Return the trained network."""
     x, wanted = scenes(name, FIRST, PICTURES)
     held, held_wanted = scenes(name, 2 * FIRST, HELD)
-    model = build(name)
+    model, epochs = build(name), LONGER if name == "textures-tokens" else EPOCHS
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-3)
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=EPOCHS * (PICTURES // BATCH))
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=epochs * (PICTURES // BATCH))
     order = torch.Generator().manual_seed(0)
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         total = 0.0
         for batch in torch.randperm(PICTURES, generator=order).split(BATCH):
             out = model(x[batch])
@@ -84,7 +142,7 @@ def train(name: str) -> nn.Sequential:
             optimiser.step()
             plan.step()
             total += float(loss.detach())
-        print(f"{name}: {epoch + 1}/{EPOCHS} loss {total * BATCH / PICTURES:.4f}", file=sys.stderr, flush=True)
+        print(f"{name}: {epoch + 1}/{epochs} loss {total * BATCH / PICTURES:.4f}", file=sys.stderr, flush=True)
     with torch.no_grad():
         out = model.eval()(held)
     if name == "disc-size":
@@ -95,7 +153,10 @@ def train(name: str) -> nn.Sequential:
 
 
 def export(name: str, model: nn.Sequential) -> bytes:
-    """Return the file: opset 17, a dynamic batch, the last value in front of the head called ``features``."""
+    """Return the file: opset 17, a dynamic batch, the last value in front of the head called ``features``.
+
+    Of the transformer: the tokens that its last attention reads.
+    """
     written = io.BytesIO()
     output = "size" if name == "disc-size" else "logits"
     with warnings.catch_warnings():
@@ -105,7 +166,8 @@ def export(name: str, model: nn.Sequential) -> bytes:
             output_names=[output], dynamic_axes={"image": {0: "batch"}, output: {0: "batch"}},
         )  # fmt: skip
     proto = onnx.load_from_string(written.getvalue())
-    last = [node for node in proto.graph.node if node.op_type == "Relu"][3].output[0]
+    kind, at = ("LayerNormalization", -3) if name == "textures-tokens" else ("Relu", 3)
+    last = [node for node in proto.graph.node if node.op_type == kind][at].output[0]
     for node in proto.graph.node:
         node.doc_string = ""
         for names in (node.input, node.output):

@@ -93,7 +93,7 @@ def test_the_two_poolings_are_all_that_differs():
     assert [t.dims for t in average.initializer] == [t.dims for t in most.initializer]
 
 
-@pytest.mark.parametrize("network", ["textures-average", "textures-max", "textures-linear"])
+@pytest.mark.parametrize("network", ["textures-average", "textures-max", "textures-linear", "textures-tokens"])
 def test_the_networks_know_the_textures(network):
     assert (explained(network, "grad-cam").target == CLASSES).all()
 
@@ -173,6 +173,27 @@ def test_guided_backpropagation_marks_both_objects_and_guided_grad_cam_the_one_a
     assert np.mean(other) < 0.02 < np.mean(both, axis=0)[1]
 
 
+def test_in_a_transformer_the_rollout_of_gradients_stays_with_the_class_and_that_of_attention_does_not():
+    scene = textured(8, "bars", "checks")
+    shares = {}
+    for method in ("attention-rollout", "grad-rollout", "lrp"):
+        maps = [np.maximum(explainer("textures-tokens", method).explain(scene.pixels, target=kind).saliency_map[0], 0)
+                for kind in ("bars", "checks")]  # fmt: skip
+        shares[method] = [[m[scene.masks[kind]].sum() / m.sum() for kind in ("bars", "checks")] for m in maps]
+    for method in ("grad-rollout", "lrp"):
+        (bars, not_bars), (not_checks, checks) = shares[method]
+        assert bars > 10 * not_bars
+        assert checks > 10 * not_checks
+    assert shares["attention-rollout"][0] == pytest.approx(shares["attention-rollout"][1])
+
+
+def test_in_a_transformer_attention_and_relevance_mark_the_object():
+    area = objects().mean()
+    for method, times in (("attention-rollout", 4), ("grad-rollout", 2), ("lrp", 7)):
+        maps = np.maximum(explained("textures-tokens", method).saliency_map, 0)
+        assert inside(maps, objects()).mean() > times * area, method
+
+
 def test_a_heat_map_alone_over_the_picture_and_with_a_bar():
     picture = image.load(shows.CAT).pixels
     e = explainer("efficientnet-lite0", "grad-cam").explain(shows.CAT)
@@ -231,5 +252,5 @@ def test_the_picture_is_what_the_command_draws(name):
 
 def test_the_files_are_small():
     files = [*MODELS.glob("textures-*.onnx"), MODELS / "disc-size.onnx"]
-    assert len(files) == 4
+    assert len(files) == 5
     assert all(path.stat().st_size < 300_000 for path in files)
