@@ -56,16 +56,27 @@ class Parts:
         found: Engine = self._once("scorer", make)
         return found
 
-    def halves(self, layer: Layer) -> tuple[Halves, Engine, Engine]:
-        """Return the cut at a layer, with the sessions before and behind it."""
+    def halves(self, layer: Layer) -> Halves:
+        """Return the cut at a layer."""
 
-        def make() -> tuple[Halves, Engine, Engine]:
+        def make() -> Halves:
             from cam_onnx.graph.parts import halves
 
-            cut = halves(self.data, self.folder, self.contract, layer)
-            return cut, self._open(cut.trunk.SerializeToString()), self._open(cut.head.SerializeToString())
+            return halves(self.data, self.folder, self.contract, layer)
 
-        found: tuple[Halves, Engine, Engine] = self._once(f"halves/{layer.name}", make)
+        found: Halves = self._once(f"halves/{layer.name}", make)
+        return found
+
+    def before(self, layer: Layer) -> Engine:
+        """Return the session of what gives the values that cross the cut."""
+        cut = self.halves(layer)
+        found: Engine = self._once(f"before/{layer.name}", lambda: self._open(cut.trunk.SerializeToString()))
+        return found
+
+    def behind(self, layer: Layer) -> Engine:
+        """Return the session of what makes the score of them."""
+        cut = self.halves(layer)
+        found: Engine = self._once(f"behind/{layer.name}", lambda: self._open(cut.head.SerializeToString()))
         return found
 
     def curved(self, layer: Layer) -> tuple[Engine, str, str]:
@@ -96,6 +107,8 @@ class Calls:
         The method can do with fewer results: Ctrl-C ends the calls, not the method.
     tell : callable
         Called with the variants that are done, and all.
+    activations : array (1, K, *S), optional
+        What was seen of the layer.
     closed : (float, array (K,)), optional
         The score, and what it loses without each channel, in closed form: where the head is pooling and one linear
         layer.
@@ -114,11 +127,12 @@ class Calls:
         target: int,
         anytime: bool,
         tell: Tell | None,
+        activations: Array | None = None,
         closed: tuple[float, Array] | None = None,
     ) -> None:
         self._parts, self._feeds, self._layer, self._anytime, self._tell = parts, dict(feeds), layer, anytime, tell
         self._target = {parts.contract.roles["target"]: np.array([target], np.int64)}
-        self._closed = closed
+        self._activations, self._closed = activations, closed
         self._layout = Layout(layer, picture_size(parts.contract, feeds))
         self.stopped = ""
 
@@ -153,11 +167,9 @@ class Calls:
 
     def head(self, variants: Iterable[Array], count: int) -> Iterator[float]:
         """Yield a score for each (K, *S) of activations in the layer's place."""
-        cut, trunk, engine = self._parts.halves(self._layer)
+        cut, engine = self._parts.halves(self._layer), self._parts.behind(self._layer)
         name = self._parts.contract.roles["score"]
-        fixed = None if cut.repeats else _batch(trunk, self._feeds) or 1
-        crossing = trunk.run(check_feeds(trunk, _repeated(self._feeds, 1 if cut.repeats else fixed or 1)), cut.crossing)
-        own = crossing.pop(cut.crossing[0])
+        own, crossing, fixed = self._crossing(cut, engine)
         size = fixed or batch_size(own.nbytes + sum(v.nbytes for v in crossing.values()), *ACTIVATIONS)
 
         def feed(group: Array) -> dict[str, Array]:
@@ -166,6 +178,20 @@ class Calls:
 
         for found in self._batches(engine, variants, count, size, fixed, feed, [name]):
             yield from map(float, found[name].reshape(-1))
+
+    def _crossing(self, cut: Halves, engine: Engine) -> tuple[Array, dict[str, Array], int | None]:
+        """Return the layer's value as the network has it, what else crosses the cut, and the batch if it is fixed.
+
+        Where nothing else does, what was seen of the layer serves, and what lies before it is not run again.
+        """
+        dtype = next(tensor.dtype for tensor in engine.inputs if tensor.name == cut.crossing[0])
+        seen = self._activations if self._layer.axes.tokens is None and dtype in ("float16", "float32") else None
+        if seen is not None and cut.repeats and len(cut.crossing) == 1:
+            return self._layout.back(seen, np.empty(0, dtype)), {}, None
+        trunk = self._parts.before(self._layer)
+        fixed = None if cut.repeats else _batch(trunk, self._feeds) or 1
+        crossing = trunk.run(check_feeds(trunk, _repeated(self._feeds, 1 if cut.repeats else fixed or 1)), cut.crossing)
+        return crossing.pop(cut.crossing[0]), crossing, fixed
 
     def curvature(self, direction: Array) -> Array:
         """Return the score's Hessian with respect to the layer times a direction, (1, K, *S)."""

@@ -149,7 +149,7 @@ def _results(
             part = evidence.layers[layer.name].rows(slice(i, i + 1))
             tell = None if how.progress is None else _scaled(how.progress, i * len(rows) + j, len(rows), len(owner))
             target, closed = int(evidence.target[i]), _closed(layer, part, evidence.score[i])
-            calls = Calls(how.parts, feeds, layer, target, how.method.anytime, tell, closed)
+            calls = Calls(how.parts, feeds, layer, target, how.method.anytime, tell, part.activations, closed)
             needs = _arrays(how.method, part)
             if "image" in how.method.needs and "image" not in needs:
                 needs["image"] = calls.image

@@ -12,7 +12,7 @@ import pytest
 import cam_onnx
 from benchmarks.counts import added
 from benchmarks.networks import resnet18
-from models.builders import BUILDERS
+from models.builders import BUILDERS, inputs
 from tests.running import MODEL
 
 # network, layer: nodes that a conversion adds. More needs a reason here; fewer is a new figure.
@@ -74,3 +74,27 @@ def test_a_call_opens_no_session_after_the_first(monkeypatch):
     assert len(opened) == 3, "and one for each half, the first time that one picture has several targets"
     explainer.explain(picture, target=[[2, 1]])
     assert len(opened) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "sessions"),
+    [
+        ("gap_linear", "ablation-cam", 1),  # in closed form: nothing is run again
+        ("gap_linear", "recipro-cam", 2),  # the head, on what was seen of the layer
+        ("vgg_like", "ablation-cam", 2),
+        ("vit_class", "recipro-cam", 3),  # the class token's residual crosses the cut: what gives it is run as well
+        ("gap_linear", "rise", 2),
+        ("gap_linear", "smooth-grad", 1),
+        ("gap_linear", "integrated-gradients", 2),  # the scores of both ends go forwards alone
+    ],
+)
+def test_a_method_that_runs_parts_opens_those_that_it_needs(monkeypatch, name, method, sessions):
+    opened = []
+    whole = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **o: opened.append(1) or whole(*a, **o))
+    model = BUILDERS[name]()
+    few = {"rise": {"masks": 4}, "smooth-grad": {"samples": 2}, "integrated-gradients": {"steps": 2}}
+    explainer = cam_onnx.Explainer(model, method=method, providers="cpu", options=few.get(method))
+    for _ in range(2):
+        explainer.explain(inputs=inputs(model, 2), target=1)
+    assert len(opened) == sessions
