@@ -221,6 +221,20 @@ def test_a_plain_model_takes_any_kind_and_a_converted_one_its_own():
         Explainer(convert(model, target=Difference(1)).to_bytes()).explain(inputs=x, target=Difference(2))
 
 
+def test_another_kind_is_converted_once(monkeypatch):
+    from cam_onnx import reading
+
+    made, whole = [], reading.convert
+    monkeypatch.setattr(reading, "convert", lambda *given: made.append(given) or whole(*given))
+    model = gap_linear()
+    x = inputs(model, 1)
+    explainer = Explainer(model)
+    for _ in range(2):
+        for target in ("probability:1", "not:2", Probability(cls=3), 0):
+            explainer.explain(inputs=x, target=target)
+    assert len(made) == 3, "the class's logit, its probability, the difference"
+
+
 @pytest.mark.parametrize("kind", [Probability, ResidualSoftmax, Finer])
 def test_several_classes_of_one_picture(kind):
     model = gap_linear()

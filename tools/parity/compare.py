@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cam_onnx import Explainer, Finer
+from cam_onnx import CamOnnxError, Explainer, Finer
 from cam_onnx.methods import METHODS
 from tools.parity.libraries import LIBRARIES, theirs
 from tools.parity.networks import Case
@@ -19,14 +19,15 @@ Array = Any
 
 
 class Departure(NamedTuple):
-    """What another implementation computes instead: in words, and in NumPy of A, g and guided backpropagation, or as a
-    target of ours for Grad-CAM.
+    """What another implementation computes instead: in words, and in NumPy of A, g and what goes back to the picture,
+    or as a target of ours for Grad-CAM. `back`: which of our methods that is; without a ReLU the plain one.
     """
 
     text: str
     formula: Callable[[Array, Array, Array], Array] | None = None
     either_sign: bool = False
     target: Callable[[int], Any] | None = None
+    back: str = ""
 
 
 def _added_epsilon(A: Array, g: Array, guided: Array) -> Array:
@@ -50,6 +51,10 @@ def _nearest(A: Array, g: Array, guided: Array) -> Array:
     cam = np.maximum((g.mean((2, 3), keepdims=True) * A).sum(1), 0)
     rows, columns = (np.arange(n) * m // n for n, m in zip(guided.shape[2:], cam.shape[1:], strict=True))
     return (guided * cam[:, None, rows][..., columns]).sum(1)
+
+
+def _summed(A: Array, g: Array, back: Array) -> Array:
+    return back.sum(1)
 
 
 EIGEN = "centres the positions before the decomposition (the paper does not), and the sign is what the SVD gives"
@@ -98,10 +103,12 @@ DEPARTURES: dict[tuple[str, str], Departure] = {
         "(`Finer(weighted=False, alpha=0.6)` is its target)",
         target=lambda c: Finer(cls=c, weighted=False, alpha=0.6),
     ),
-    ("captum", "guided-backprop"): Departure(RELU6),
-    ("captum", "deconvnet"): Departure(RELU6),
+    ("captum", "guided-backprop"): Departure(RELU6, _summed, back="guided-backprop"),
+    ("captum", "deconvnet"): Departure(RELU6, _summed, back="deconvnet"),
     ("captum", "guided-grad-cam"): Departure(
-        "upsamples Grad-CAM to the nearest position by default, and not bilinearly", _nearest
+        "upsamples Grad-CAM to the nearest position by default, and not bilinearly; and as guided-backprop",
+        _nearest,
+        back="guided-backprop",
     ),
 }
 """By library and method: why a map differs from ours. A difference that stands in no entry is ours to explain."""
@@ -112,7 +119,7 @@ FEW = ("score-cam", "is-cam", "ablation-cam")
 
 def compare(case: Case, done: set[tuple[str, str]], kept: dict[str, Array]) -> Iterator[dict[str, Any]]:
     """Yield a row for every library and method that is not `done`; the libraries' maps go into `kept`."""
-    ours, double = _Ours(case), case.double()  # before a library hangs its hooks in
+    ours = _Ours(case)
     pairs = [(library, method) for library, (methods, _) in LIBRARIES.items() for method in methods]
     for library, method in sorted(pairs, key=lambda pair: pair[1] in LATE):
         few = case.name.startswith("textures") or (case.name, method) == ("resnet18", "ablation-cam")
@@ -127,10 +134,19 @@ def compare(case: Case, done: set[tuple[str, str]], kept: dict[str, Array]) -> I
         kept[f"{case.name}/{library}/{method}"] = other
         row |= _judge(ours, library, method, other)
         if row.get("error", 0) >= AGREES and (library, method) not in DEPARTURES and METHODS[method].at == "input":
-            exact = theirs(double, library, method)
-            row["rounding"] = distance(other, exact)
-            row["ours to double"] = distance(ours.explained(method).saliency, exact)
+            row |= _rounding(case.several(), library, method)
         yield row
+
+
+def _rounding(case: Case, library: str, method: str) -> dict[str, Any]:
+    """Say how far both are from float64, in the middle of several pictures: of one it is chance which ReLU flips."""
+    double, own = case.double(), _Ours(case).explained(method).saliency
+    far: dict[str, list[float]] = {"rounding": [], "ours to double": []}
+    for i in range(len(own)):  # one by one: captum holds all nodes of a path at once
+        exact = theirs(double.only(i), library, method)
+        far["rounding"].append(distance(theirs(case.only(i), library, method), exact))
+        far["ours to double"].append(distance(own[i : i + 1], exact))
+    return {"pictures": len(own), **{key: float(np.median(values)) for key, values in far.items()}}
 
 
 LATE = ("integrated-gradients", "eigen-grad-cam", "seg-eigen-cam", "kpca-cam")  # the dear ones, after the others
@@ -167,7 +183,7 @@ class _Ours:
 def _judge(ours: _Ours, library: str, method: str, other: Array) -> dict[str, Any]:
     try:
         own = ours.explained(method).saliency
-    except Exception as error:  # noqa: BLE001  (said on the page)
+    except CamOnnxError as error:  # said on the page
         return {"ours refused": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
     departure = DEPARTURES.get((library, method))
     row: dict[str, Any] = {"error": distance(own, other)}
@@ -177,8 +193,9 @@ def _judge(ours: _Ours, library: str, method: str, other: Array) -> dict[str, An
         row["formula"] = distance(ours.with_target(departure.target), other)
     elif departure.formula is not None:
         e = ours.explained("grad-cam")
-        guided = ours.explained("guided-backprop").gradients if method == "guided-grad-cam" else None
-        found = departure.formula(e.activations.astype(float), e.gradients.astype(float), guided)
+        bent = departure.back if ours.case.bends else "gradient"
+        back = ours.explained(bent).gradients if departure.back else None
+        found = departure.formula(e.activations.astype(float), e.gradients.astype(float), back)
         row["formula"] = distance(found, other, departure.either_sign)
     elif departure.either_sign:
         row["formula"] = distance(own, other, True)

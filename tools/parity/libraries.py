@@ -14,6 +14,7 @@ import pytorch_grad_cam
 import torch
 import torchcam.methods
 
+from cam_onnx.methods import METHODS
 from tools.parity.networks import Case
 
 __all__ = ["LIBRARIES", "theirs"]
@@ -77,8 +78,10 @@ def _torch_cam(case: Case, method: str) -> Any:
 
 
 def _captum(case: Case, method: str) -> Any:
-    found = CAPTUM[method](case, torch.tensor(case.classes))
-    return case.grid(found.detach()).sum(1).numpy()
+    found = CAPTUM[method](case, torch.tensor(case.classes)).detach()
+    if case.tokens and METHODS[method].at == "layer" and (found.ndim < 3 or found.shape[1] == 1):
+        raise ValueError("it sums over axis 1, where this network has its tokens: no map of positions is left")
+    return case.grid(found).sum(1).numpy()
 
 
 LIBRARIES: dict[str, tuple[dict[str, Any], Callable[[Case, str], Any]]] = {

@@ -54,6 +54,24 @@ class Case:
         """Of integrated gradients: our default where it is cheap."""
         return 32 if self.name.startswith("textures") else 12
 
+    @property
+    def bends(self) -> bool:
+        """Whether it has the module that captum bends."""
+        return any(isinstance(module, nn.ReLU) for module in self.model.modules())
+
+    def several(self) -> Case:
+        """Return the case with eight pictures, one of them its own, and the classes that the network sees there."""
+        rng = np.random.default_rng(1)
+        more = torch.from_numpy(rng.standard_normal((7, *self.x.shape[1:]), np.float32))
+        x = torch.cat([self.x[:1], more * self.x.std() + self.x.mean()])
+        with torch.no_grad():
+            classes = [int(c) for c in self.model(x).argmax(1)]
+        return replace(self, x=x, classes=classes)
+
+    def only(self, i: int) -> Case:
+        """Return the case with one of its pictures."""
+        return replace(self, x=self.x[i : i + 1], classes=self.classes[i : i + 1])
+
     def double(self) -> Case:
         """Return the case in float64, for what reads the model and the picture alone."""
         return replace(self, model=copy.deepcopy(self.model).double(), x=self.x.double())
