@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from cam_onnx.autodiff.entries import MOST, Size, Sizes, integer, numbers_of, vector
+from cam_onnx.autodiff.size_tables import KINDS, Table, arranged, table_of
 from cam_onnx.autodiff.skeleton import MADE
 
 __all__ = ["told"]
@@ -52,6 +53,7 @@ class _Known:
     def __init__(self, taken: dict[ir.Node, str]) -> None:
         self._taken = taken
         self._entries: dict[ir.Value, Sizes] = {}  # of vectors of integers, and of truths about them
+        self._tables: dict[ir.Value, Table] = {}
         self._shapes: dict[ir.Value, Sizes] = {}
         self._same: dict[str, Size] = {}  # what a symbol of inference's is
 
@@ -89,6 +91,8 @@ class _Known:
             if condition := numbers_of(self.entries(x)):
                 self._take(node, "then_branch" if condition[0] else "else_branch")
             return
+        if node.op_type in KINDS and self._arrange(node):
+            return
         if y.shape is not None and len(y.shape) > 1:
             return
         if node.op_type in ("Shape", "Size"):
@@ -108,6 +112,23 @@ class _Known:
             result = vector(node, [each for each in given if each is not None])
             if result is not None and len(result) <= MOST:
                 self._entries[y] = result
+
+    def _arrange(self, node: ir.Node) -> bool:
+        """Note what a node puts in rows and columns, or in a row again; return whether it does."""
+        x, y = node.inputs[0], node.outputs[0]
+        table = self._tables.get(x) if x is not None else None
+        if table is None and node.op_type == "Reshape" and (entries := self.entries(x)) is not None:
+            table = table_of(entries)
+        if table is None or table.size > MOST:
+            return False
+        made = arranged(node, table, [numbers_of(self.entries(each)) for each in node.inputs[1:]])
+        if made is None or (made.ndim == 1 and table.ndim == 1):
+            return False
+        if made.ndim == 1:
+            self._entries[y] = tuple(made)
+        else:
+            self._tables[y] = made
+        return True
 
     def _divide(self, node: ir.Node) -> None:
         """Note the entries of the parts of a vector."""
@@ -238,4 +259,19 @@ def _cut(size: Size, start: Size, end: Size, step: Size) -> Size:
     return None if numbers is None or step == 0 else len(range(numbers[0])[numbers[1] : numbers[2] : numbers[3]])
 
 
-_SHAPES = {"Expand": _expand, "Reshape": _reshape, "Slice": _slice}
+def _pad(known: _Known, node: ir.Node) -> Sizes | None:
+    x, pads = node.inputs[0], known.entries(node.inputs[1] if len(node.inputs) > 1 else None)
+    if x is None or x.shape is None or pads is None or len(pads) != 2 * len(x.shape) or len(node.inputs) > 3:
+        return None
+    before, behind = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+    return tuple(_padded(size, a, b) for size, a, b in zip(known.dims(x), before, behind, strict=True))
+
+
+def _padded(size: Size, before: Size, behind: Size) -> Size:
+    if before == behind == 0:
+        return size
+    numbers = numbers_of([size, before, behind])
+    return None if numbers is None else sum(numbers)
+
+
+_SHAPES = {"Expand": _expand, "Pad": _pad, "Reshape": _reshape, "Slice": _slice}

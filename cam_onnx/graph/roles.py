@@ -74,10 +74,11 @@ def axes_of(roles: Roles) -> Axes | None:
 
 
 def has_extent(value: ir.Value, axes: Axes) -> bool:
-    """Whether any spatial axis is longer than 1, or of unknown length."""
+    """Whether any spatial axis is longer than 1, or of unknown length, and none is empty."""
     if axes.tokens is not None:
         return any(size != 1 for size in axes.tokens.grid)
-    return value.shape is None or any(value.shape[i] != 1 for i in axes.spatial)
+    sizes = [] if value.shape is None else [value.shape[i] for i in axes.spatial]
+    return 0 not in sizes and (value.shape is None or any(size != 1 for size in sizes))
 
 
 def channels_first(rank: int) -> Roles:

@@ -61,6 +61,17 @@ FOUND = {
         m = Concat<axis=0>(b, c2, cm1) y = Reshape(r, m)""",
         ["N", 24, 2, None],
     ),
+    "padded as the older exporter does": (
+        """c = Gather(s, c2) m = Mod(c, c6) e = Sub(c6, m) d = Mod(e, c6)
+        z = ConstantOfShape<value = int64[1] {0}>(c2) p = Concat<axis=0>(c0_0_0, d, c1_0, z)
+        q = Reshape(p, cm1_2) r = Slice(q, cm1, cm9999, c0, cm1) t = Transpose<perm=[1,0]>(r)
+        k = Reshape(t, cm1) y = Pad(x, k)""",
+        ["N", 7, 6, "H"],
+    ),
+    "padded by what is not known": (
+        f"{H} z = ConstantOfShape<value = int64[1] {{0}}>(c7) k = Concat<axis=0>(z, h) y = Pad(x, k)",
+        ["N", 6, 4, None],
+    ),
     "in parts": (
         "a, b, c, d = Split<axis=0, num_outputs=4>(s) k = Concat<axis=0>(a, cm1, d) y = Reshape(x, k)",
         ["N", 24, "H"],
