@@ -31,6 +31,7 @@ _RESAMPLES = VIEWS | {
     "Add", "AveragePool", "Concat", "Div", "Expand", "Gather", "GatherND", "Max", "MaxPool", "Mean", "Mul", "Pad",
     "ReduceMax", "ReduceMean", "ReduceSum", "Resize", "Slice", "Split", "Sum", "Where",
 }  # fmt: skip
+_RECURRENT = {"DynamicQuantizeLSTM", "GRU", "LSTM", "RNN"}
 _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
 
 
@@ -135,14 +136,15 @@ def _known(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) -> i
 def _resampled(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) -> ir.Value | None:
     """Step back over what moves and averages entries, and learns nothing: an adaptive pooling that is written out.
 
-    To a grid only: of a list it would have to be known which tokens were taken.
+    Also over a recurrent layer, which goes through columns in order: the grid is what it is given. To a grid
+    only: of a list it would have to be known which tokens were taken.
     """
     order = {node: i for i, node in enumerate(extent.nodes)}
     open_ = {value}
     while len(open_) > 1 or not open_ <= found.keys():
         made = {each: node for each in open_ if (node := extent.producer(each)) is not None}
         latest = max(made, key=lambda each: order[made[each]], default=None)
-        if len(made) < len(open_) or latest is None or made[latest].op_type not in _RESAMPLES:
+        if len(made) < len(open_) or latest is None or made[latest].op_type not in _RESAMPLES | _RECURRENT:
             return None
         open_.remove(latest)
         open_.update(extent.carried(made[latest]))

@@ -106,7 +106,8 @@ def network(nodes: str, signature: str = "float[n,3,8,8] x", **weights: np.ndarr
         w=rng.normal(size=(6, 3, 4, 4)), w1=rng.normal(size=(6, 6, 1, 1)), v=rng.normal(size=(6, 5)),
         v2=rng.normal(size=(12, 5)), w2=rng.normal(size=(6, 6)), rowed=np.array([-1, 6]), back=np.array([2, 5, 6]),
         finer=np.array([[0, 0, 1], [0, 1, 1]]), two=np.array(2.0), w3=rng.normal(size=(6, 6, 3, 2)),
-        shuffled=np.array([3, 1, 0, 2]),
+        shuffled=np.array([3, 1, 0, 2]), columns=np.array([0, 0, 12]), wl=rng.normal(size=(1, 20, 12)),
+        rl=rng.normal(size=(1, 20, 5)),
     )  # fmt: skip
     for name, value in given.items():
         if any(name in node.input for node in model.graph.node):
@@ -155,6 +156,10 @@ ENDINGS = {
         CONV + "t = Transpose<perm=[2,3,0,1]>(r) rows = Gather<axis=0>(t, finer) s = ReduceSum<keepdims=0>(rows, zero) "
         "d = Div(s, two) q = Transpose<perm=[2,3,0,1]>(d) b = Conv<kernel_shape=[3,2]>(q, w3) "
         "m = ReduceMean<keepdims=0>(b, space) y = MatMul(m, v)", "r",
+    ),
+    "a recurrent layer over columns": (
+        CONV + "c = Transpose<perm=[3,0,1,2]>(r) f = Reshape(c, columns) "
+        "all, last, cell = LSTM<hidden_size=5>(f, wl, rl) y = Squeeze(last, zero)", "r",
     ),
     "a learned layer between what is not known and what is": (
         LIST + "k = Gather<axis=1>(t, shuffled) e = MatMul(k, w2) m = ReduceSum<keepdims=0>(e, axis) y = MatMul(m, v)",
