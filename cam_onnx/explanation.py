@@ -59,7 +59,6 @@ class Explanation:
     names : list of str
         Of the samples, for file names.
     method, provider : str
-        Its name in the registry; what ran the model.
     contract : Contract
         What the converted model says of itself.
     labels : tuple of str or None
@@ -185,8 +184,8 @@ class Explanation:
     def overlay(self, alpha: float = 0.5, colormap: str | None = None, regions: bool | float = False) -> Any:
         """Return the heatmap blended onto the picture, RGB u8 (H, W, 3): an array for one sample, else a list.
 
-        Where the map is 0 the picture keeps its pixels; where it is 1 the heatmap has the share `alpha`. With
-        `regions`, True or their threshold, the warm areas are outlined.
+        Where the map is 0 the picture keeps its pixels; where it is 1 the heatmap has the share `alpha`. A detector's
+        box is drawn; with `regions`, True or their threshold, the warm areas are outlined.
 
         Raises
         ------
@@ -199,7 +198,8 @@ class Explanation:
             picture = self.pictures[i]
             if picture is None:
                 raise InputError("there is no picture to lay the map over: tensors were explained; use heatmap()")
-            blend = overlay(picture, self.drawn(i), alpha=alpha, colormap=self.colours(colormap))
+            box = self.boxes[i] if self.boxes else None
+            blend = overlay(picture, self.drawn(i), alpha, self.colours(colormap), box)
             if regions is False:
                 return blend
             from cam_onnx.render.regions import THRESHOLD, draw_regions

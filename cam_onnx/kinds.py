@@ -145,9 +145,12 @@ class Unit(Kind):
 
 @dataclass(frozen=True, eq=False)
 class Similarity(Kind):
-    """The cosine between the model's output and a reference vector, such as another picture's output."""
+    """The cosine between the model's output and a reference vector, such as another picture's output; or (`cosine`
+    False) their product, which does not fall where something else is in the picture too.
+    """
 
     reference: Any = None
+    cosine: bool = True
     word = "similarity"
 
     def __post_init__(self) -> None:

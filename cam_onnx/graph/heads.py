@@ -114,7 +114,7 @@ def _of_rows(
     where = f"{output.name} has 4 numbers of a box and scores for each candidate"
     if per_cell:
         listed = ", ".join(map(str, strides))
-        where += f", of which there are {per_cell} a cell at strides {listed}"
+        where += f", {per_cell} of them at each cell of stride{'s'[: len(strides) > 1]} {listed}"
     objectness: bool | None = None
     first = 4
     classes: int | None = None

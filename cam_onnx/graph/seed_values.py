@@ -58,6 +58,8 @@ def similarity(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Value
     dtype = cotangent_type(source.dtype)
     assert dtype is not None
     along = op.ReduceSum(flat * op.constant(vector.astype(dtype.numpy())[None]), [1], keepdims=1)
+    if not kind.cosine:
+        return along, 1
     size = op.Sqrt(op.ReduceSum(flat * flat, [1], keepdims=1))
     return along / op.Max(size, 1e-12), 1
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cam_onnx.errors import InputError
+from cam_onnx.render import drawing
 from cam_onnx.render.colormap import colorize, in_range
 
 __all__ = ["overlay"]
@@ -19,7 +20,11 @@ EXPONENT = 0.75
 
 
 def overlay(
-    picture: NDArray[np.uint8], values: ArrayLike, alpha: float = 0.5, colormap: str = "jet"
+    picture: NDArray[np.uint8],
+    values: ArrayLike,
+    alpha: float = 0.5,
+    colormap: str = "jet",
+    box: tuple[float, float, float, float] | None = None,
 ) -> NDArray[np.uint8]:
     """Blend the heatmap of `values` onto `picture`, with opacity ``alpha * abs(value) ** 0.75``.
 
@@ -32,6 +37,8 @@ def overlay(
     alpha : float in [0, 1]
         Opacity where the map is largest; 0 returns the picture.
     colormap : str
+    box : (x0, y0, x1, y1), optional
+        In pixels of the picture: drawn as a white border with a black one around it.
 
     Returns
     -------
@@ -54,4 +61,10 @@ def overlay(
     opacity = (float(alpha) * np.abs(array) ** EXPONENT).astype(np.float32)[..., None]
     blend = picture.astype(np.float32)
     blend += opacity * (heatmap - blend)
-    return np.rint(blend, out=blend).astype(np.uint8)
+    drawn: NDArray[np.uint8] = np.rint(blend, out=blend).astype(np.uint8)
+    if box is not None:
+        line = max(1, round(min(picture.shape[:2]) / 250))
+        x0, y0, x1, y1 = (round(edge) for edge in box)
+        drawing.rectangle(drawn, (x0 - line, y0 - line, x1 + line, y1 + line), (0, 0, 0), line)
+        drawing.rectangle(drawn, (x0, y0, x1, y1), (255, 255, 255), line)
+    return drawn

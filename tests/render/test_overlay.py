@@ -55,3 +55,15 @@ def test_alpha_zero_is_the_picture_and_the_picture_is_not_changed():
 def test_what_does_not_fit_is_refused(values, options, error, words):
     with pytest.raises(error, match=words):
         overlay(PICTURE, values, **options)
+
+
+def test_a_box_is_a_white_border_with_a_black_one_around_it():
+    picture = np.full((40, 60, 3), 90, np.uint8)
+    drawn = overlay(picture, np.zeros((40, 60)), box=(10.2, 5.0, 29.8, 20.0))
+    assert (drawn[5, 10:30] == 255).all()
+    assert (drawn[19, 10:30] == 255).all()
+    assert (drawn[4, 9:31] == 0).all()
+    changed = (drawn != picture).any(axis=2)
+    assert (np.argwhere(changed).min(axis=0) == [4, 9]).all()
+    assert (np.argwhere(changed).max(axis=0) == [20, 30]).all()
+    assert not changed[6:19, 11:29].any()

@@ -1,0 +1,128 @@
+"""Trained networks of each task on pictures whose truth is known to the pixel, without options for the target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import tasks
+from benchmarks.tasks import MODELS, ROWS, embedding, network
+from cam_onnx import Boxes, Pixel, Similarity
+from cam_onnx.graph.inspect import inspect
+from models.synthetic import TEXTURES, textured
+
+pytest.importorskip("onnxruntime")
+SEEDS = range(20, 32)
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def density(drawn, mask):
+    """The share of the map on a mask over the mask's share of the area."""
+    return drawn[mask].sum() / drawn.sum() / mask.mean()
+
+
+def middle(mask):
+    y, x = np.nonzero(mask)
+    return (x.min() + x.max() + 1) / 2, (y.min() + y.max() + 1) / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "score", "target"),
+    [
+        ("texture-boxes", "detection", "rows", "boxes"),
+        ("texture-areas", "semantic segmentation", "classes", "area"),
+        ("textures-average", "classification", "logits", "class"),
+        ("disc-size", "regression, or one logit", "size", "class"),
+    ],
+)
+def test_the_task_is_found(name, task, score, target):
+    report = inspect(MODELS / f"{name}.onnx")
+    assert (report.task, report.score, report.target) == (task, score, target)
+
+
+def test_the_best_box_of_a_class_lies_on_its_object_and_so_does_its_map():
+    for seed in SEEDS:
+        scene = textured(seed, "bars", "dots")
+        for name, mask in scene.masks.items():
+            found = network("texture-boxes").explain(scene.pixels, target=name)
+            [box] = found.boxes
+            x, y = middle(mask)
+            assert abs((box[0] + box[2]) / 2 - x) < 12, (seed, name)
+            assert abs((box[1] + box[3]) / 2 - y) < 12, (seed, name)
+            assert density(found.saliency_map[0], mask) > 1.5
+            assert found.to_dict()["target"]["explained"].startswith(f"{name} in the box ")
+
+
+def test_two_objects_are_two_boxes_with_a_map_each():
+    both = 0
+    for seed in SEEDS:
+        scene = textured(seed, "bars", "dots")
+        found = network("texture-boxes").explain(scene.pixels, target=Boxes(2))
+        names = [found.label(int(c)) for c in found.classes]
+        both += sorted(names) == ["bars", "dots"]
+        for name, drawn in zip(names, found.saliency_map, strict=True):
+            if len(set(names)) == 2 and name in scene.masks:
+                other = next(mask for n, mask in scene.masks.items() if n != name)
+                assert density(drawn, scene.masks[name]) > 1.5 > density(drawn, other)
+    assert both >= 0.7 * len(SEEDS)
+
+
+def test_a_class_is_explained_on_its_area_and_a_pixel_on_its_object():
+    explainer = network("texture-areas")
+    for seed in SEEDS:
+        scene = textured(seed, "bars", "checks")
+        for name, mask in scene.masks.items():
+            cls = 1 + TEXTURES.index(name)
+            area = explainer.explain(scene.pixels, target=name)
+            assert area.label(int(area.target[0])) == name
+            assert density(area.saliency_map[0], mask) > 1.5
+            x, y = map(int, middle(mask))
+            pixel = explainer.explain(scene.pixels, target=Pixel(y, x, cls=cls))
+            assert density(pixel.saliency_map[0], mask) > 1.5
+    found = explainer.explain(scene.pixels)
+    assert found.label(int(found.target[0])) == "ground"  # the largest area
+    assert found.logits.sum() == pytest.approx(1, rel=1e-4)
+
+
+def test_what_two_pictures_have_in_common_is_marked_on_both():
+    explainer = network("textures-average", embedding())
+    for seed in SEEDS:
+        scenes = textured(seed, "bars", "dots"), textured(seed + 50, "bars", "checks")
+        vectors = [explainer.explain(scene.pixels).logits[0] for scene in scenes]
+        for scene, other in zip(scenes, vectors[::-1], strict=True):
+            found = explainer.explain(scene.pixels, target=Similarity(other, cosine=False))
+            assert density(found.saliency_map[0], scene.masks["bars"]) > 1.2
+        lengths = [np.linalg.norm(vector) for vector in vectors]
+        product = vectors[0] @ vectors[1] / lengths[0]
+        assert found.score[0] == pytest.approx(product, rel=1e-3)
+
+
+def test_moving_the_object_moves_its_box_and_map():
+    """The same object, 24 pixels further right."""
+    scene = textured(3, "bars")
+    mask = scene.masks["bars"]
+    x, _ = middle(mask)
+    step = 24 if x < 48 else -24
+    moved = np.roll(scene.pixels, step, axis=1)
+    one, other = (network("texture-boxes").explain(p, target="bars") for p in (scene.pixels, moved))
+    assert other.boxes[0][0] - one.boxes[0][0] == pytest.approx(step, abs=2)
+    centres = [(e.saliency_map[0] * np.arange(96)).sum() / e.saliency_map[0].sum() for e in (one, other)]
+    assert centres[1] - centres[0] == pytest.approx(step, abs=4)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_picture_of_the_page_is_drawn_and_shown(name):
+    page = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    assert (DOCS / "images" / f"task-{name}.jpg").stat().st_size < 200_000
+    assert f"images/task-{name}.jpg" in page
+
+
+def test_a_picture_is_what_the_command_draws():
+    from cam_onnx.render import image
+
+    drawn = tasks.draw("boxes")
+    kept = image.load(DOCS / "images" / "task-boxes.jpg").pixels
+    assert drawn.shape == kept.shape
+    assert np.abs(drawn.astype(int) - kept).mean() < 4  # JPEG
