@@ -89,7 +89,7 @@ def letters() -> Picture:
     alphabet = ["blank", *wire.metadata(path.read_bytes(), str(path))["character"].splitlines(), " "]
     line = written((48, 320), ("where it looks", 8, 34, 1.1, 2))
     found = Explainer(
-        path, layers="p2o.pd_op.squeeze.0.0", preprocess=replace(HALF, size=(48, 320)), labels=alphabet,
+        path, preprocess=replace(HALF, size=(48, 320)), labels=alphabet,
         providers="cpu",
     ).explain(line)  # fmt: skip
     shown = [i for i in range(len(found)) if found.label(int(found.classes[i])).strip()][:6]

@@ -6,12 +6,13 @@ certain and the form of the boxes is not, the boxes are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import onnx_ir as ir
 
 from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.subgraphs import graphs
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.graph.heads import VIEWS, Head, gives, rows
 from cam_onnx.graph.positions import dims
@@ -21,7 +22,7 @@ __all__ = ["find"]
 
 def find(model: Model) -> Head | str | None:
     """Return the detection head; a text: there is one, and why it is not understood; None: there is none."""
-    for recognise in (_before_suppression, _apart, rows):
+    for recognise in (_before_suppression, _chosen_already, _apart, rows):
         if (found := recognise(model)) is not None:
             return found
     return None
@@ -102,7 +103,8 @@ def _constant(value: ir.Value | None) -> bool:
 def _before_suppression(model: Model) -> Head | str | None:
     nodes = [n for n in model.graph if n.op_type in _SUPPRESSIONS]
     if not nodes:
-        return None
+        hidden = next((n.op_type for n in _inside(model) if n.op_type in _SUPPRESSIONS), None)
+        return hidden and f"{hidden} lies in a subgraph or function, where what it is fed cannot be explained"
     heads = [_SUPPRESSIONS[node.op_type](model, node) for node in nodes]
     first = heads[0]
     for one, other in pairwise(heads):
@@ -150,6 +152,29 @@ _SUPPRESSIONS: dict[str, Callable[[Model, ir.Node], Head | str]] = {
     "NonMaxSuppression": _suppressed,
     "EfficientNMS_TRT": _efficient,
 }
+
+
+def _inside(model: Model) -> Iterator[ir.Node]:
+    """Yield the nodes of all subgraphs."""
+    stack = [inner for node in model.graph for inner in graphs(node)]
+    while stack:
+        graph = stack.pop()
+        for node in graph:
+            yield node
+            stack.extend(graphs(node))
+
+
+def _chosen_already(model: Model) -> str | None:
+    """(K, 4) beside (K,), or (N, K, 4) beside (N, K): boxes that were sorted and chosen, with one score each."""
+    outputs = [o for o in model.graph.outputs if cotangent_of(o) is not None]
+    for box in (o for o in outputs if len(_sizes(o)) in (2, 3) and _sizes(o)[-1] == 4):
+        for score in outputs:
+            sizes = _sizes(score)
+            fits = all(a == b or not isinstance(a, int) or not isinstance(b, int)
+                       for a, b in zip(sizes, _sizes(box), strict=False))  # fmt: skip
+            if len(sizes) == len(_sizes(box)) - 1 and fits and (len(sizes) > 1 or not isinstance(sizes[0], int)):
+                return f"{score.name} has one score for each box of {box.name}: they were chosen inside the file"
+    return None
 
 
 def _sparse(scores: ir.Value) -> bool:

@@ -240,6 +240,24 @@ ASKED = {
     ),
     "keypoints": (row("float[N,8,32,32] a", ""), "keypoints, segmentation or features"),
     "a sequence without a distribution": (row("float[N,9,5] y", "", dict(y=(9, 5)).items()), "or position:T"),
+    "boxes that were chosen inside": (
+        row("float[N,9,4] b, float[N,9] s, float[N,9] l", "", dict(b=(9, 4), s=(9,), l=(9,)).items()),
+        "they were chosen inside the file",
+    ),
+    "boxes that were chosen inside, without a batch": (
+        row("float[K,4] b, float[K] s",
+            "r = Reshape(all, flat) m = Reshape(some, end) q = Greater(m, half) b = Compress<axis=0>(r, q) "
+            "s = Compress<axis=0>(m, q)",
+            dict(all=(9, 4), some=(9,)).items(), flat=np.array([-1, 4]), half=np.array(0.5, "f4")),
+        "they were chosen inside the file",
+    ),
+    "a suppression in a branch": (
+        row("int64[M,3] y",
+            "y = If(c) <then_branch = t () => (int64[M,3] p) { p = NonMaxSuppression(box, s) }, "
+            "else_branch = e () => (int64[M,3] q) { q = NonMaxSuppression(box, s) }>",
+            dict(box=(9, 4), s=(5, 9)).items(), c=np.array(True)),
+        "lies in a subgraph or function",
+    ),
     "candidates that were chosen before": (
         row("int64[M,3] y", "few, at = TopK<axis=2>(s, ten) y = NonMaxSuppression(box, few)",
             dict(box=(10, 4), s=(5, 90)).items(), ten=np.array([10])),
