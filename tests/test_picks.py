@@ -146,6 +146,50 @@ def test_a_suppression_inside_is_cut_before_and_its_boxes_are_rows():
         assert divmod(int(found.target[0]), 3) == (best, cls)
 
 
+def test_a_sorting_inside_is_cut_before_and_its_first_row_is_the_best_box():
+    model = network(
+        "sorted (float[1,3,16,16] image) => (float[1,9,6] found)",
+        """
+        a = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
+        features = Relu(a)
+        raw = Conv(features, w2, b2)
+        flat = Reshape(raw, shape)
+        turned = Transpose<perm=[0,2,1]>(flat)
+        corners, logits = Split<axis=2>(turned, sizes)
+        box = Mul(corners, eight)
+        scores = Sigmoid(logits)
+        largest = ReduceMax<keepdims=0>(scores, end)
+        v, at = TopK<axis=1>(largest, nine)
+        i = Unsqueeze(at, end)
+        i4 = Tile(i, four)
+        i5 = Tile(i, five)
+        b = GatherElements<axis=1>(box, i4)
+        s = GatherElements<axis=1>(scores, i5)
+        row = Flatten(s)
+        best, which = TopK<axis=1>(row, nine)
+        candidate = Div(which, classes)
+        class = Mod(which, classes)
+        h = Unsqueeze(candidate, end)
+        h4 = Tile(h, four)
+        kept = GatherElements<axis=1>(b, h4)
+        bu = Unsqueeze(best, end)
+        cf = Cast<to=1>(class)
+        cu = Unsqueeze(cf, end)
+        found = Concat<axis=2>(kept, bu, cu)
+        """,
+        dict(w1=he(6, 3, 3, 3), b1=bias(6), w2=he(9, 6, 1, 1), b2=bias(9), shape=ints(0, 9, 64), sizes=ints(4, 5),
+             eight=np.array(8, "f4"), end=ints(-1), nine=ints(9), four=ints(1, 1, 4), five=ints(1, 1, 5),
+             classes=np.array(5)),
+    )  # fmt: skip
+    feeds = inputs(model)
+    best = rows_of(model, feeds)[0, 0]
+    found = Explainer(model, layers="features").explain(inputs=feeds)
+    np.testing.assert_allclose(found.boxes[0], best[:4], rtol=1e-5)
+    assert found.score[0] == pytest.approx(best[4])
+    assert found.classes[0] == best[5]
+    assert found.saliency_map[0].max() == 1
+
+
 def test_what_is_no_detector_is_refused():
     with pytest.raises(ScoreNotFound, match="no output has boxes and scores for each candidate"):
         Explainer(BUILDERS["gap_linear"](), target=kinds.Boxes())

@@ -1,7 +1,7 @@
 """Detection heads: which numbers of a model are boxes, and which are scores of classes.
 
-One value with both (`heads`), two values, or what a suppression of boxes inside the file is fed. Where the scores are
-certain and the form of the boxes is not, the boxes are left out.
+One value with both (`heads`), two values, or what a suppression or a sorting (`sorted_heads`) inside the file is fed.
+Where the scores are certain and the form of the boxes is not, the boxes are left out.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from cam_onnx.autodiff.subgraphs import graphs
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.graph.heads import VIEWS, Head, gives, rows
 from cam_onnx.graph.positions import dims
+from cam_onnx.graph.sorted_heads import before_sorting
 
 __all__ = ["find"]
 
 
 def find(model: Model) -> Head | str | None:
     """Return the detection head; a text: there is one, and why it is not understood; None: there is none."""
-    for recognise in (_before_suppression, _chosen_already, _apart, rows):
+    for recognise in (_before_suppression, before_sorting, _chosen_already, _apart, rows):
         if (found := recognise(model)) is not None:
             return found
     return None

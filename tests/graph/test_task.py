@@ -137,6 +137,19 @@ HEADS = {
             dict(box=(90, 4), raw=(5, 90)).items()),
         ("s", True, 0, 5, None, "", "centre"),
     ),
+    "a sorting inside: YOLO v10": (
+        row("float[N,9,6] y",
+            "rows = Transpose<perm=[0,2,1]>(t) box, s = Split<axis=2>(rows, sizes) m = ReduceMax<keepdims=0>(s, end) "
+            "v, at = TopK<axis=1>(m, nine) i = Unsqueeze(at, end) ib = Tile(i, four) it = Tile(i, five) "
+            "b = GatherElements<axis=1>(box, ib) p = GatherElements<axis=1>(s, it) flat = Flatten(p) "
+            "best, which = TopK<axis=1>(flat, nine) "
+            "ten = Div(which, classes) c = Mod(which, classes) h = Unsqueeze(ten, end) hb = Tile(h, four) "
+            "kept = GatherElements<axis=1>(b, hb) bu = Unsqueeze(best, end) cf = Cast<to=1>(c) cu = Unsqueeze(cf, end) "
+            "y = Concat<axis=2>(kept, bu, cu)",
+            dict(t=(9, 40)).items(), sizes=np.array([4, 5]), nine=np.array([9]), four=np.array([1, 1, 4]),
+            five=np.array([1, 1, 5]), classes=np.array(5)),
+        ("s", False, 0, 5, None, "", "corners"),
+    ),
     "TensorRT's suppression": (
         row("int32[N,1] n, float[N,9,4] b, float[N,9] s, int32[N,9] c",
             "n, b, s, c = trt.EfficientNMS_TRT<score_activation=1, box_coding=1>(box, raw)",
