@@ -27,6 +27,7 @@ __all__ = ["MOST", "SUFFIXES", "Row", "check_file", "figure", "require", "save"]
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 MOST = 30  # rows; beyond it the picture is too tall to be looked at, and for some formats to be written
 
+SLICES = 6  # of a volume
 PANEL = 3.4  # inches wide
 DPI = 150
 
@@ -37,8 +38,8 @@ class Row:
 
     Attributes
     ----------
-    values : array (H, W)
-        The map within [0, 1] or [-1, 1].
+    values : array (H, W), of a signal (L,), of a volume (D, H, W)
+        The map within [0, 1] or [-1, 1]; of a volume slices are drawn.
     title, caption : str
         The first line of its title, and the second.
     picture, overlay : array (H, W, 3) or None
@@ -73,7 +74,7 @@ def figure(rows: Sequence[Row], colormap: str = "jet") -> Any:
     RunFailed
         matplotlib is not installed.
     InputError
-        No rows, more than `MOST`, or a map that is not normalised or has not two axes.
+        No rows, more than `MOST`, or a map that is not normalised or has more than three axes.
     UnknownName
         No such colour map.
     """
@@ -97,7 +98,7 @@ def figure(rows: Sequence[Row], colormap: str = "jet") -> Any:
             axis.imshow(pixels)
             axis.set_axis_off()
             axis.set_title(heading, fontsize=9, color="0.35")
-            if heading == "heatmap" and row.reason:
+            if row.reason and axis is axes[len(axes) // 2 if row.picture is not None else 0]:
                 _explain_blank(axis, row.reason)
         _bar(part, axes[-1], row, name)
     return drawn
@@ -135,13 +136,26 @@ def require() -> None:
 
 
 def _panels(row: Row, colormap: str) -> dict[str, NDArray[np.uint8]]:
-    panels = {"picture": row.picture, "heatmap": colorize(row.values, colormap), "overlay": row.overlay}
+    maps = {heading: colorize(plane, colormap) for heading, plane in _planes(row.values).items()}
+    panels = {"picture": row.picture, **maps, "overlay": row.overlay}
     return {heading: pixels for heading, pixels in panels.items() if pixels is not None}
+
+
+def _planes(values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return what can be drawn flat: a signal as a band, of a volume the slice with the peak and some on both sides."""
+    if values.ndim == 1:
+        return {"heatmap": np.repeat(values[None], max(1, len(values) // 8), axis=0)}
+    if values.ndim != 3:
+        return {"heatmap": values}
+    depth = len(values)
+    peak = int(np.unravel_index(int(np.abs(values).argmax()), values.shape)[0])
+    others = np.linspace(0, depth - 1, min(depth, SLICES - 1)).round().astype(int)
+    return {f"slice {i} of {depth}": values[i] for i in sorted({peak, *others.tolist()})}
 
 
 def _height(values: NDArray[Any]) -> float:
     """Return a panel's height in inches: the picture's proportions, within reason."""
-    height, width = values.shape
+    height, width = values.shape[-2:] if values.ndim > 1 else (1, 8)
     return float(np.clip(PANEL * height / width, 1.2, 1.6 * PANEL))
 
 

@@ -12,6 +12,7 @@ from cam_onnx.autodiff.model import load
 from cam_onnx.graph.detectors import find
 from cam_onnx.graph.inspect import inspect
 from cam_onnx.graph.task import find_task
+from models.builders import BUILDERS
 
 CELLS = 64 + 16 + 4  # of 64 x 64 pixels at strides of 8, 16 and 32
 
@@ -227,6 +228,11 @@ def test_a_task(name):
     (outputs, nodes, weights), expected = TASKS[name]
     found = find_task(model_of(outputs, nodes, **weights))
     assert (found.name, found.score, found.kind.word if found.kind else "") == expected
+
+
+@pytest.mark.parametrize(("name", "of"), [("signal_1d", " of signals"), ("volume_3d", " of volumes or video")])
+def test_a_classifier_says_of_what(name, of):
+    assert find_task(load(BUILDERS[name]())).name == f"classification{of}"
 
 
 def test_the_heads_that_were_not_taken_are_counted():

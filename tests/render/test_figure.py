@@ -129,12 +129,12 @@ def test_a_script_that_the_font_lacks_is_no_warning(tmp_path):
     [
         (lambda: figure([]), InputError, "1 to 30 rows, got 0"),
         (lambda: figure([row()] * 31), InputError, "got 31"),
-        (lambda: figure([row(values=np.zeros(5))]), InputError, "two axes"),
+        (lambda: figure([row(values=np.zeros((2, 2, 2, 2)))]), InputError, "two axes"),
         (lambda: figure([row(values=RAMP * 3)]), InputError, "normalise"),
         (lambda: figure([row()], "jett"), UnknownName, "did you mean 'jet'"),
         (lambda: save("f.gif", None), InputError, "no figure's suffix"),
     ],
-    ids=["none", "many", "1-D", "raw", "colour map", "suffix"],
+    ids=["none", "many", "4-D", "raw", "colour map", "suffix"],
 )
 def test_what_cannot_be_drawn_is_refused(call, error, words):
     with pytest.raises(error, match=words):
@@ -179,3 +179,26 @@ def test_raw_signed_maps_have_their_own_scale(demo):
     raw = demo.explain(CAT, relu=False, normalize=None)
     largest = float(np.abs(raw.saliency_map).max())
     assert bar(raw.figure(colormap="blue-white-red").subfigs[0]).get_ylim() == pytest.approx((-largest, largest))
+
+
+@pytest.mark.parametrize("depth", [1, 4, 20])
+def test_a_volume_is_drawn_as_slices_with_the_peak_among_them(depth):
+    pytest.importorskip("matplotlib")
+    values = np.random.default_rng(0).uniform(0, 0.9, (depth, 6, 5))
+    peak = depth // 3
+    values[peak, 2, 3] = 1
+    drawn = figure([Row(values, "a volume")])
+    panels = {axis.get_title(): axis.images[0].get_array() for axis in drawn.get_axes() if axis.images}
+    panels.pop("", None)
+    assert f"slice {peak} of {depth}" in panels
+    assert len(panels) == (depth if depth < 6 else 6)
+    for title, pixels in panels.items():
+        np.testing.assert_array_equal(pixels, colorize(values[int(title.split()[1])], "jet"))
+
+
+def test_a_signal_is_drawn_as_a_band():
+    pytest.importorskip("matplotlib")
+    values = np.linspace(0, 1, 32)
+    drawn = figure([Row(values, "a signal")])
+    [pixels] = [axis.images[0].get_array() for axis in drawn.get_axes() if axis.get_title() == "heatmap"]
+    np.testing.assert_array_equal(pixels, np.repeat(colorize(values[None], "jet"), 4, axis=0))
