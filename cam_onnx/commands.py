@@ -255,7 +255,7 @@ def _print(result: dict[str, Any], first: bool, has_picture: bool = True) -> Non
         printing.table([what], [(only["probability"],)], title)
     else:
         rows = [(entry["name"], entry["index"], entry["probability"]) for entry in result["top"]]
-        printing.table(["class", "index", "probability"], rows, title)
+        printing.table(["class", "index", "area" if target["kind"] == "area" else "probability"], rows, title)
     named = len(result["top"]) > 1 and target["explained"] == target["name"]
     index = f" ({target['index']})" if named else ""
     printing.line(f"explained: {target['explained']}{index}, score {target['score']:.3f}")

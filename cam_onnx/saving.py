@@ -81,6 +81,7 @@ def described(explanation: Explanation, regions: bool | float = False) -> dict[s
         "target": {
             "index": index,
             "name": explanation.label(index),
+            "kind": explanation.contract.target.get("kind"),
             "explained": said(explanation),
             "score": float(explanation.score[0]),
             "probability": None if probabilities is None else float(probabilities[0, entry]),

@@ -39,7 +39,8 @@ def heading(one: Explanation) -> str:
     text = said(one)
     if probabilities is None:
         return f"{text}, score {float(one.score[0]):.4g}"
-    return f"{text}, {_percent(float(probabilities[0, index]))}"
+    of = " of the area" if one.contract.target.get("kind") == "area" else ""
+    return f"{text}, {_percent(float(probabilities[0, index]))}{of}"
 
 
 def figure_rows(explanation: Explanation, alpha: float, colormap: str, regions: bool | float = False) -> list[Row]:

@@ -126,3 +126,25 @@ def test_a_picture_is_what_the_command_draws():
     kept = image.load(DOCS / "images" / "task-boxes.jpg").pixels
     assert drawn.shape == kept.shape
     assert np.abs(drawn.astype(int) - kept).mean() < 4  # JPEG
+
+
+def test_the_command_says_areas_and_boxes(tmp_path, capsys):
+    from cam_onnx.cli import main as command_line
+    from cam_onnx.render import image
+    from cam_onnx.showing import heading
+
+    scene = textured(3, "bars", "dots")
+    image.save(tmp_path / "scene.png", scene.pixels)
+    common = [str(tmp_path / "scene.png"), "-o", f"{tmp_path}/out/", "--preprocess", str(MODELS / "synthetic.json")]
+    labels = ["--labels", str(MODELS / "textures.txt")]
+    assert command_line(["explain", str(MODELS / "texture-areas.onnx"), *common]) == 0
+    said = capsys.readouterr().out
+    assert "area" in said
+    assert "probability" not in said
+    assert command_line(["explain", str(MODELS / "texture-boxes.onnx"), *common, *labels, "--target", "boxes:2"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("explained: ") == 2
+    assert "explained: bars in the box 13 41 43 76, score 0.8" in said
+    assert "method: layer-cam" in said
+    found = network("texture-areas").explain(scene.pixels, target="bars")
+    assert heading(found[0]).endswith("% of the area")
