@@ -6,6 +6,7 @@ the rows are put together at the end: four numbers, then what went through a Sig
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from cam_onnx.graph.roles import follow
 
 __all__ = ["VIEWS", "Head", "cells", "gives", "picture_sizes", "rows"]
 
+LONGEST = 1 << 20  # characters of a list of names
 _STRIDES = [(8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (8, 16, 32, 64, 128), (16, 32), (32,), (16,), (8,)]
 VIEWS = {"Cast", "Contiguous", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
@@ -99,13 +101,14 @@ def rows(model: Model) -> Head | str | None:
                 continue
             segments = list(_segments(output, axis) or ())
             per_cell, strides = _per_cell(model, sizes[3 - axis])
-            if (head := _of_rows(output, axis, parts, segments, per_cell, strides)) is not None:
+            told = _told(model)
+            if (head := _of_rows(output, axis, parts, segments, per_cell, strides, told)) is not None:
                 return head
     return None
 
 
 def _of_rows(
-    output: ir.Value, axis: int, parts: int, segments: list[Segment], per_cell: int, strides: tuple[int, ...]
+    output: ir.Value, axis: int, parts: int, segments: list[Segment], per_cell: int, strides: tuple[int, ...], told: int
 ) -> Head | str | None:
     boxes, rest = _split(segments)
     scores = [segment for segment in rest if segment.squashed]
@@ -122,12 +125,15 @@ def _of_rows(
         if len(scores) > 1 and scores[0].size == 1:
             objectness, classes = True, scores[1].size
         elif len(rest) == 1 or len(scores) == 1:
-            objectness = per_cell == 3  # of one piece: YOLO v3 to v7 have it, with three anchors a cell
+            # of one piece: YOLO v3 to v7 have it, with three anchors a cell, and centre and size apart
+            objectness = per_cell == 3 or (not per_cell and len(boxes) > 1)
             classes = scores[0].size - objectness
     elif per_cell == 3:
         objectness = True
     elif per_cell == 1 and axis == 1 and not segments:
         objectness = False
+    if told and parts in (4 + told, 5 + told) and objectness is not False:
+        objectness, classes = parts == 5 + told, told
     if objectness is None or (classes is not None and classes < 1):
         return f"{where}; whether the fifth is an objectness cannot be told"
     first += objectness
@@ -138,6 +144,16 @@ def _of_rows(
         output, output, where, turned=axis == 1, first=first, classes=classes,
         objectness=4 if objectness else None, form="grid" if raw else "centre", strides=strides if raw else (),
     )  # fmt: skip
+
+
+def _told(model: Model) -> int:
+    """Return how many classes the file says that it has (ultralytics' ``names``), 0 where it does not."""
+    text = next((entry.value for entry in model.proto.metadata_props if entry.key == "names"), "")
+    try:
+        names = ast.literal_eval(text) if len(text) < LONGEST else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return 0
+    return len(names) if isinstance(names, (dict, list)) else 0
 
 
 def _split(segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:

@@ -17,7 +17,11 @@ from models.builders import BUILDERS
 CELLS = 64 + 16 + 4  # of 64 x 64 pixels at strides of 8, 16 and 32
 
 
-def model_of(outputs, nodes, size="3,64,64", producer="", **weights):
+def model_of(*given, **weights):
+    return load(proto_of(*given, **weights).SerializeToString())
+
+
+def proto_of(outputs, nodes, size="3,64,64", producer="", **weights):
     """`f` (N, 8) are pooled features, `a` (N, 8, 32, 32) a map, `u` (N, 8, 64, 64) one of the picture's size."""
     weights |= {"w0": np.ones((8, 3, 3, 3), "f4"), "k": np.array([1, 1, 2, 2], "f4")}
     weights |= {"end": np.array([-1]), "start": np.array([0]), "one": np.array([1])}
@@ -29,7 +33,7 @@ def model_of(outputs, nodes, size="3,64,64", producer="", **weights):
     model = onnx.parser.parse_model(f"{text} g (float[N,{size}] image) => ({outputs}) {{ {trunk} {nodes} }}")
     for name, array in weights.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
-    return load(model.SerializeToString())
+    return model
 
 
 def table(name, *shape):
@@ -95,6 +99,11 @@ HEADS = {
     ),
     "YOLO v3 to v7": (
         row(f"float[N,{3 * CELLS},8] y", V5, dict(raw=(3 * CELLS, 8)).items(), sizes=np.array([2, 2, 4]), **TWO),
+        ("y", False, 5, 3, 4, "", "centre"),
+    ),
+    "YOLO v5 for pictures of any size": (
+        row("float[N,K,8] y", "part = Slice(raw, start, some, one) " + V5.replace("raw", "part", 1),
+            dict(raw=(30, 8)).items(), sizes=np.array([2, 2, 4]), some=np.array([9]), size="3,H,W", **TWO),
         ("y", False, 5, 3, 4, "", "centre"),
     ),
     "YOLO v5, rows written in place": (
@@ -171,6 +180,19 @@ def test_a_detection_head(name):
     )  # fmt: skip
     task = find_task(model)
     assert (task.name, task.score, task.kind.word) == ("detection", expected[0], "boxes")
+
+
+def test_names_in_the_file_say_how_many_classes_there_are():
+    """What cannot be told by the rows is, where ultralytics has written the names of the classes."""
+    (outputs, nodes, weights), _ = ASKED["one row a candidate, no border behind the box"]
+    proto = proto_of(outputs, nodes, **weights)
+    proto.metadata_props.add(key="names")
+    for names, expected in (("{0: 'a', 1: 'b', 2: 'c', 3: 'd'}", (4, 5)), ("['a', 'b', 'c', 'd', 'e']", (None, 4))):
+        proto.metadata_props[0].value = names
+        head = find(load(proto.SerializeToString()))
+        assert (head.objectness, head.first) == expected
+    proto.metadata_props[0].value = "['a'] * 10 ** 9"
+    assert isinstance(find(load(proto.SerializeToString())), str)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +317,6 @@ def test_what_is_not_certain_is_asked(name):
 
 def test_inspect_says_the_task_and_why():
     outputs, nodes, weights = TASKS["a segmentation's Softmax"][0]
-    report = inspect(model_of(outputs, nodes, **weights).proto)
+    report = inspect(proto_of(outputs, nodes, **weights))
     assert (report.task, report.score, report.target) == ("semantic segmentation", "a", "area")
     assert report.task_why == "y: softmax over 8 classes at every place"
