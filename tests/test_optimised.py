@@ -158,3 +158,55 @@ def test_convolutions_of_a_gpu_s_layout_have_the_gradient_of_the_plain_network(n
         found += graded.run([f"grad/{picture}"], feeds | {f"cotangent/{score}": g})
     assert found[0].any()
     np.testing.assert_allclose(found[1], found[0], atol=1e-5 * np.abs(found[0]).max())
+
+
+def normalised(x: str, number: int) -> str:
+    """A group normalisation with SiLU behind, as exporters write it below opset 18."""
+    names = {name: f"{name}{number}" for name in ("size", "split", "inner", "whole", "scaled", "shifted", "gate", "n")}
+    return """{size} = Shape(X) {split} = Reshape(X, four_groups)
+        {inner} = InstanceNormalization<epsilon=1e-3>({split}, ones, zeros) {whole} = Reshape({inner}, {size})
+        {scaled} = Mul({whole}, gamma) {shifted} = Add({scaled}, beta) {gate} = Sigmoid({shifted})
+        {n} = Mul({shifted}, {gate})""".replace("X", x).format(**names)
+
+
+def diffusion() -> onnx.ModelProto:
+    """A block of a diffusion model: normalised groups, a residual branch, and a gated layer of halves."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]> unet (float[2,3,8,8] image) => (float[2,5] logits) {{
+        a = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(image, w1, b1) {normalised("a", 0)}
+        c = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(n0, w2, b2) sum = Add(a, c) {normalised("sum", 1)}
+        list = Reshape(n1, as_list) tokens = Transpose<perm=[0,2,1]>(list)
+        h = MatMul(tokens, w3) wide = Add(h, b3) dims = Shape(wide) width = Gather(dims, two) odd = Add(width, one)
+        half = Div(odd, two) end = Mul(half, two) left = Slice(wide, zero, half, minus_one)
+        right = Slice(wide, half, end, minus_one) over = Div(right, root) erf = Erf(over) up = Add(erf, whole_one)
+        times = Mul(right, up) gelu = Mul(times, a_half) gated = Mul(left, gelu)
+        narrow = MatMul(gated, w4) back = Add(narrow, tokens) mean = ReduceMean<axes=[1], keepdims=0>(back)
+        logits = MatMul(mean, w5) }}"""
+    )
+    rng = np.random.default_rng(0)
+    drawn = {"w1": (16, 3, 3, 3), "b1": (16,), "w2": (16, 16, 3, 3), "b2": (16,), "w3": (16, 64), "b3": (64,),
+             "w4": (32, 16), "w5": (16, 5), "gamma": (16, 1, 1), "beta": (16, 1, 1)}  # fmt: skip
+    weights = {name: (rng.standard_normal(shape) * 0.3).astype(np.float32) for name, shape in drawn.items()}
+    weights |= {"ones": np.ones(4, np.float32), "zeros": np.zeros(4, np.float32), "root": np.float32(2**0.5)}
+    weights |= {"whole_one": np.float32(1), "a_half": np.float32(0.5)}
+    weights |= {"four_groups": np.array([0, 4, -1]), "as_list": np.array([0, 16, -1]), "zero": np.array([0])}
+    weights |= {"one": np.array([1]), "two": np.array([2]), "minus_one": np.array([-1])}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in weights.items())
+    return model
+
+
+def test_a_diffusion_model_s_block_has_the_gradient_of_the_plain_one(tmp_path):
+    """Its operators run on GPUs only: here in the reference evaluator, by the kernels of the tests."""
+    model = diffusion()
+    path = by_transformers(model, tmp_path, "unet")
+    assert own(path) >= {"BiasSplitGelu", "GroupNorm", "NhwcConv", "SkipGroupNorm"}
+    rng = np.random.default_rng(1)
+    feeds = {"image": rng.standard_normal((2, 3, 8, 8)).astype(np.float32)}
+    feeds["cotangent/logits"] = rng.standard_normal((2, 5)).astype(np.float32)
+    found = []
+    for source in (model, onnx.load(path)):
+        graded = autodiff.gradient(source, ["image"], ["logits"])
+        found.append(ReferenceEvaluator(graded, new_ops=KERNELS).run(["logits", "grad/image"], feeds))
+    assert found[0][1].any()
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4 * np.abs(one).max())
