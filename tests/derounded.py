@@ -254,7 +254,15 @@ def _bias(work: _Work, node: onnx.NodeProto, i: int, xs: int, ws: int, constant:
 
 
 def _conv(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Constant) -> list[onnx.NodeProto]:
-    return [_copy(node, "Conv", [node.input[0], real(node, 3, 4, 5), *_bias(work, node, 8, 1, 4, constant)], y)]
+    return [
+        _copy(
+            node,
+            "Conv",
+            [node.input[0], real(node, 3, 4, 5), *_bias(work, node, 8, 1, 4, constant)],
+            y,
+            ("channels_last",),
+        )
+    ]
 
 
 def _gemm(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Constant) -> list[onnx.NodeProto]:
@@ -331,12 +339,35 @@ def _where(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Cons
     return [_copy(node, "Where", [node.input[0], real(node, 1, 2, 3), real(node, 4, 5, 6)], y)]
 
 
+def _laid_out(formula: Callable[..., list[onnx.NodeProto]], always: bool = False) -> Callable[..., Any]:
+    """The operator between transpositions, where its values have channels last."""
+
+    def made(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Constant) -> list[onnx.NodeProto]:
+        if not always and not _attribute(node, "channels_last", 0):
+            return formula(work, node, y, real, constant)
+        turned = onnx.NodeProto()
+        turned.CopyFrom(node)
+        turned.input[0] = f"{y}/first"
+        return [
+            helper.make_node("Transpose", node.input[:1], [f"{y}/first"], perm=[0, 3, 1, 2]),
+            *formula(work, turned, f"{y}/inner", real, constant),
+            helper.make_node("Transpose", [f"{y}/inner"], [y], perm=[0, 2, 3, 1]),
+        ]
+
+    return made
+
+
+def _max_pool(work: _Work, node: onnx.NodeProto, y: str, real: Real, constant: Constant) -> list[onnx.NodeProto]:
+    return [_copy(node, "MaxPool", list(node.input), y)]
+
+
 LEFT, RIGHT = (0, 1, 2), (3, 4, 5)
 _FORMULAS: dict[str, Callable[..., list[onnx.NodeProto]]] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
     "DynamicQuantizeLinear": _dynamic,
-    "QLinearConv": _conv,
+    "NhwcMaxPool": _laid_out(_max_pool, always=True),
+    "QLinearConv": _laid_out(_conv),
     "ConvInteger": _integers("Conv", 0),
     "QLinearMatMul": _like("MatMul", LEFT, RIGHT, axis=-1),
     "MatMulInteger": _integers("MatMul", -1),
@@ -351,7 +382,7 @@ _FORMULAS: dict[str, Callable[..., list[onnx.NodeProto]]] = {
     "QLinearSigmoid": _like("Sigmoid", LEFT),
     "QLinearLeakyRelu": _like("LeakyRelu", LEFT),
     "QLinearSoftmax": _like("Softmax", LEFT, drop=("opset",)),
-    "QLinearAveragePool": _like("AveragePool", LEFT, drop=("channels_last",)),
-    "QLinearGlobalAveragePool": _like("GlobalAveragePool", LEFT, drop=("channels_last",)),
+    "QLinearAveragePool": _laid_out(_like("AveragePool", LEFT, drop=("channels_last",))),
+    "QLinearGlobalAveragePool": _laid_out(_like("GlobalAveragePool", LEFT, drop=("channels_last",))),
     "QLinearWhere": _where,
 }

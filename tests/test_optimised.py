@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -186,7 +187,7 @@ def diffusion() -> onnx.ModelProto:
     rng = np.random.default_rng(0)
     drawn = {"w1": (16, 3, 3, 3), "b1": (16,), "w2": (16, 16, 3, 3), "b2": (16,), "w3": (16, 64), "b3": (64,),
              "w4": (32, 16), "w5": (16, 5), "gamma": (16, 1, 1), "beta": (16, 1, 1)}  # fmt: skip
-    weights = {name: (rng.standard_normal(shape) * 0.3).astype(np.float32) for name, shape in drawn.items()}
+    weights: dict[str, Any] = {k: (rng.standard_normal(shape) * 0.3).astype("f4") for k, shape in drawn.items()}
     weights |= {"ones": np.ones(4, np.float32), "zeros": np.zeros(4, np.float32), "root": np.float32(2**0.5)}
     weights |= {"whole_one": np.float32(1), "a_half": np.float32(0.5)}
     weights |= {"four_groups": np.array([0, 4, -1]), "as_list": np.array([0, 16, -1]), "zero": np.array([0])}

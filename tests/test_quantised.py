@@ -228,6 +228,33 @@ def test_a_quantised_transformer_is_explained_where_its_last_attention_reads(nam
     assert cosine(other, one) > 0.9
 
 
+@pytest.mark.parametrize("level", ["extended", "all"])
+@pytest.mark.parametrize("form", ["QDQ uint8 per channel", "QOperator uint8 per channel"])
+@pytest.mark.parametrize("name", ["gap_linear", "vgg_like", "residual", "silu_se"])
+def test_a_quantised_file_that_the_runtime_saved_is_explained_as_before(name, form, level, small_in, tmp_path):
+    """Integers stay integers; at its highest level their channels are the last axis, and are turned back.
+
+    Within the calibrated ranges: beyond them the QuantizeLinear behind an average cuts off, a fused average does not.
+    """
+    source = small_in(name, form)
+    feeds = {k: v * np.float32(0.6) for k, v in inputs(BUILDERS[name](), batch=1).items()}
+    saved = make(level, source, tmp_path / "saved.onnx", [])
+    own = [node for node in onnx.load(saved).graph.node if node.domain == "com.microsoft"]
+    assert any(node.op_type == "QLinearConv" for node in own) == (level == "all")
+    plain, other = (Explainer(m, providers="cpu").explain(inputs=feeds, target=1) for m in (source, saved))
+    assert plain.gradients.any()
+    assert other.gradients.shape == plain.gradients.shape
+    np.testing.assert_allclose(other.gradients, plain.gradients, atol=1e-5 * np.abs(plain.gradients).max())
+    if level == "all":
+        extended = make("extended", source, tmp_path / "extended.onnx", [])
+        ends = [
+            Explainer(m, layers="image", providers="cpu").explain(inputs=feeds, target=1) for m in (extended, saved)
+        ]
+        one, two = (e.gradients for e in ends)
+        assert one.any()
+        np.testing.assert_allclose(two, one, atol=1e-5 * np.abs(one).max())
+
+
 def test_the_score_lies_before_a_softmax_of_integers(tmp_path):
     model = BUILDERS["gap_linear"]()
     logits = model.graph.output[0].name

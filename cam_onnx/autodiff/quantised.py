@@ -42,7 +42,19 @@ _SUMS = {"ConvInteger", "MatMulInteger"}  # their integers stand for themselves
 # Entries are moved, chosen, repeated, or averaged: the scale stays.
 COPIES = {
     *("DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "GlobalMaxPool"),
-    *("Identity", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split"),
+    *(
+        "Identity",
+        "MaxPool",
+        "NhwcMaxPool",
+        "Pad",
+        "ReduceMax",
+        "ReduceMin",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+    ),
     *("Squeeze", "Tile", "Transpose", "Unsqueeze"),
 }
 

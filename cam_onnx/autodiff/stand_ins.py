@@ -31,8 +31,6 @@ _LIKE: dict[str, tuple[str, tuple[int, ...]]] = {
     "MultiHeadAttention": ("Identity", (0,)),
     "PackedMultiHeadAttention": ("Identity", (0,)),
     "QLinearAdd": ("Add", (0, 3)),
-    "QLinearAveragePool": ("AveragePool", (0,)),
-    "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,)),
     "QLinearLeakyRelu": ("Identity", (0,)),
     "QLinearMul": ("Mul", (0, 3)),
     "QLinearSigmoid": ("Identity", (0,)),
@@ -50,7 +48,7 @@ def stand_ins(nodes: Iterable[onnx.NodeProto], opset: int) -> list[onnx.NodeProt
     """Return the nodes with com.microsoft's replaced, where what they give is known."""
     found: list[onnx.NodeProto] = []
     for node in nodes:
-        if node.domain == MICROSOFT and node.op_type in _LIKE and not _of(node, "channels_last", 0):
+        if node.domain == MICROSOFT and node.op_type in _LIKE:
             found.append(_like(node, *_LIKE[node.op_type], opset))
         elif (node.domain == MICROSOFT or node.op_type in _UNLISTED) and node.op_type in _BY_HAND:
             found.extend(_BY_HAND[node.op_type](node, opset))
@@ -155,16 +153,27 @@ def _parts(count: int) -> Callable[[onnx.NodeProto, int], Nodes]:
     return split
 
 
-def _nhwc(turned: bool) -> Callable[[onnx.NodeProto, int], Nodes]:
-    """A convolution whose values have their channels last; its kernel only if it is `turned` too."""
+def _nhwc(node: onnx.NodeProto, opset: int) -> Nodes:
+    """A convolution with channels last in its kernel too."""
+    w = f"{node.output[0]}/w"
+    yield _make("Transpose", node.input[1:2], w, perm=[0, 3, 1, 2])
+    turned = onnx.NodeProto()
+    turned.CopyFrom(node)
+    turned.input[1] = w
+    yield from _last("Conv", 0, 1)(turned, opset)
+
+
+def _last(op_type: str, *inputs: int, flag: bool = False) -> Callable[[onnx.NodeProto, int], Nodes]:
+    """An operator whose values, not its kernel, have channels last: always, or if a `flag` says so."""
 
     def between(node: onnx.NodeProto, opset: int) -> Nodes:
-        x, w, y = (f"{node.output[0]}/{name}" for name in ("x", "w", "y"))
+        made = _like(node, op_type, inputs, opset)
+        if flag and not _of(node, "channels_last", 0):
+            yield made
+            return
+        x, y = f"{node.output[0]}/x", f"{node.output[0]}/y"
         yield _make("Transpose", node.input[:1], x, perm=[0, 3, 1, 2])
-        yield _make("Transpose", node.input[1:2], w, perm=[0, 3, 1, 2] if turned else [0, 1, 2, 3])
-        made = _like(node, "Conv", (0, 1), opset)
-        made.input[:] = [x, w]
-        made.output[0] = y
+        made.input[0], made.output[0] = x, y
         yield made
         yield _make("Transpose", [y], node.output[0], perm=[0, 2, 3, 1])
 
@@ -177,12 +186,16 @@ _BY_HAND: dict[str, Callable[[onnx.NodeProto, int], Nodes]] = {
     "FusedMatMul": _matmul,
     "MatMulIntegerToFloat": _to_float,
     "MatMulNBits": _by_columns,
-    "NhwcConv": _nhwc(turned=True),
-    "NhwcFusedConv": _nhwc(turned=False),
+    "NhwcConv": _nhwc,
+    "NhwcFusedConv": _last("Conv", 0, 1),
+    "NhwcMaxPool": _last("MaxPool", 0),
     "PackedAttention": _parts(3),
     "QAttention": _parts(3),
     "QGemm": _gemm,
+    "QLinearAveragePool": _last("AveragePool", 0, flag=True),
     "QLinearConcat": _concat,
+    "QLinearConv": _last("Conv", 0, 3, flag=True),
+    "QLinearGlobalAveragePool": _last("GlobalAveragePool", 0, flag=True),
     "SimplifiedLayerNormalization": _same(0),
     "SkipGroupNorm": _same(0, 1),
     "SkipLayerNormalization": _same(0, 3),

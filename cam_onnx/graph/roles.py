@@ -99,7 +99,8 @@ def _of_output(node: Node, index: int, roles: dict[ir.Value, Roles]) -> Roles | 
     y = node.outputs[index]
     rank = None if y.shape is None else len(y.shape)
     known = [(x, roles[x]) for x in node.inputs if x is not None and x in roles]
-    if node.op_type in _CHANNELS_FIRST and index == 0 and not (known and LIST in known[0][1]):
+    last = "channels_last" in node.attributes and node.attributes["channels_last"].as_int()
+    if node.op_type in _CHANNELS_FIRST and index == 0 and not last and not (known and LIST in known[0][1]):
         if rank is None or rank < 3:
             return None
         batch = known[0][1][0] if known else "n"  # windows are samples to a convolution, which does not mix them

@@ -5,6 +5,7 @@ To add an operator: one entry in its family's file, one row in ``tests/autodiff/
 
 from cam_onnx.autodiff.rules import (
     arithmetic,
+    channels_last,
     contrib,
     contrib_attention,
     contrib_fused,
@@ -32,6 +33,7 @@ from cam_onnx.autodiff.rules import (
 
 __all__ = [
     "arithmetic",
+    "channels_last",
     "contrib",
     "contrib_attention",
     "contrib_fused",

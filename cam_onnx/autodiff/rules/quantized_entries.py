@@ -1,14 +1,12 @@
-"""Quantised operators of com.microsoft other than products: entry by entry, averages, moves."""
+"""Quantised operators of com.microsoft other than products: entry by entry, and moves."""
 
 from __future__ import annotations
 
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.layout import concat
-from cam_onnx.autodiff.rules.pooling import average_pool
 from cam_onnx.autodiff.rules.quantization import Maybe, microsoft, numbers, rescaled, strictly_inside
-from cam_onnx.autodiff.rules.reduction import global_average_pool
 from cam_onnx.autodiff.table import Function, Vjp, broadcast, each
-from cam_onnx.autodiff.val import Refused, Val
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -68,39 +66,7 @@ microsoft("QLinearLeakyRelu", qlinear_leaky_relu, *[None] * 4)
 microsoft("QLinearSoftmax", qlinear_softmax, *[None] * 4)
 microsoft("QLinearWhere", None, *[each(qlinear_where, broadcast=True), None, None] * 2, None, None)
 
-# Averages and moves: never masked -------------------------------------------------------------------------------------
-
-
-def qlinear_average_pool(
-    op: Emitter,
-    g: Val,
-    y: Val,
-    x: Val,
-    xs: Val,
-    *_: Maybe,
-    kernel_shape: list[int],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    channels_last: int = 0,
-    count_include_pad: int = 0,
-    pads: list[int] | None = None,
-    strides: list[int] | None = None,
-) -> Val:
-    first_channels(channels_last)
-    share = average_pool(op, g, y, x, auto_pad, ceil_mode, count_include_pad, None, kernel_shape, pads, strides)
-    return rescaled(op, share, xs, x)
-
-
-def qlinear_global_average_pool(op: Emitter, g: Val, y: Val, x: Val, xs: Val, *_: Maybe, channels_last: int = 0) -> Val:
-    first_channels(channels_last)
-    return rescaled(op, global_average_pool(op, g, y, x), xs, x)
-
-
-def first_channels(channels_last: int) -> None:
-    if channels_last:
-        raise Refused(
-            "channels_last, the layout of one processor: save the file at extended level, or give the source model"
-        )
+# Moves: never masked -------------------------------------------------------------------------------------
 
 
 def qlinear_concat(op: Emitter, i: int, g: Val, y: Val, *operands: Val, axis: int) -> Val:
@@ -108,6 +74,4 @@ def qlinear_concat(op: Emitter, i: int, g: Val, y: Val, *operands: Val, axis: in
     return rescaled(op, concat(op, (i - 2) // 3, g, y, *operands[2::3], axis=axis), operands[i + 1], operands[i])
 
 
-microsoft("QLinearAveragePool", qlinear_average_pool, *[None] * 4)
-microsoft("QLinearGlobalAveragePool", qlinear_global_average_pool, *[None] * 4)
 microsoft("QLinearConcat", None, None, each(qlinear_concat))
