@@ -117,6 +117,20 @@ def test_the_demo_model_in_half_precision(form, halves, cat):
     assert found.reasons == [None]
 
 
+@pytest.mark.parametrize("level", ["basic", "extended"])
+def test_a_16_bit_file_that_was_optimised_is_scored_before_its_softmax(level, saved):
+    """There is no kernel of 16 bits for it: the runtime saves what it is made of."""
+    model, feeds = BUILDERS["silu_se"](), inputs(BUILDERS["silu_se"]())
+    half = saved(model, "float16")
+    path = saved(half, level)
+    assert not any(node.op_type == "Softmax" for node in onnx.load(path).graph.node)
+    given = {k: v.astype(np.float16) for k, v in feeds.items()}
+    plain, optimised = (Explainer(m, providers="cpu").explain(inputs=given, target=2) for m in (half, path))
+    assert optimised.activations.shape == plain.activations.shape
+    np.testing.assert_allclose(optimised.logits, plain.logits, atol=2e-3 * np.abs(plain.logits).max())
+    np.testing.assert_allclose(optimised.gradients, plain.gradients, atol=2e-3 * np.abs(plain.gradients).max())
+
+
 # -- the transformers optimiser ----------------------------------------------------------------------------------------
 
 TRANSFORMERS = {  # its default needs torch for its first step; this is what comes behind it

@@ -135,13 +135,15 @@ def _before_activation(output: ir.Value) -> tuple[ir.Value, str]:
     """
     value, found, activation = output, output, ""
     while (node := value.producer()) is not None and node.inputs and node.inputs[0] is not None:
-        if node.op_type not in _FINAL and node.op_type not in _TRANSPARENT:
+        written_out = _of_softmax(node)
+        final = "softmax" if written_out is not None else _FINAL.get(node.op_type)
+        if final is None and node.op_type not in _TRANSPARENT:
             break
-        if activation and node.op_type in _FINAL:
+        if activation and final is not None:
             break  # one is enough
-        value = node.inputs[0]
-        if node.op_type in _FINAL:
-            found, activation = value, _FINAL[node.op_type]
+        value = node.inputs[0] if written_out is None else written_out
+        if final is not None:
+            found, activation = value, final
     # the version converter puts a Flatten of what is flat before an old Softmax: the user's own value is meant
     while (node := found.producer()) is not None and node.op_type in ("Flatten", "Identity"):
         x = node.inputs[0]
@@ -149,6 +151,24 @@ def _before_activation(output: ir.Value) -> tuple[ir.Value, str]:
             break
         found = x
     return found, activation
+
+
+def _of_softmax(node: ir.Node) -> ir.Value | None:
+    """Return what a softmax reads that is written out, as runtimes without a kernel of its type save it."""
+    if node.op_type != "Div" or len(node.inputs) != 2:
+        return None
+    shares, total = (None if x is None else x.producer() for x in node.inputs)
+    if shares is None or total is None or shares.op_type != "Exp" or total.op_type != "ReduceSum":
+        return None
+    x = shares.inputs[0]
+    if total.inputs[0] is not node.inputs[0] or x is None:
+        return None
+    less = x.producer()
+    if less is None or less.op_type != "Sub" or less.inputs[1] is None:
+        return None
+    largest = less.inputs[1].producer()
+    found = less.inputs[0]
+    return found if largest is not None and largest.op_type == "ReduceMax" and largest.inputs[0] is found else None
 
 
 def _is_class_scores(value: ir.Value) -> bool:
