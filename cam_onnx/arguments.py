@@ -136,5 +136,6 @@ def subjects(options: argparse.Namespace) -> tuple[list[str], bool]:
 def subject(options: argparse.Namespace, place: Place) -> dict[str, Any]:
     """Return the argument of `Explainer.explain` for one of `subjects`."""
     files = tensors(options)
-    pictures = {"images": place.picture} if options.images else {}
+    without_picture = files and not options.images
+    pictures = {} if without_picture else {"images": place.picture}
     return {**pictures, "inputs": files} if files else pictures

@@ -91,7 +91,12 @@ def test_a_call_opens_no_session_after_the_first(monkeypatch):
 def test_a_method_that_runs_parts_opens_those_that_it_needs(monkeypatch, name, method, sessions):
     opened = []
     whole = onnxruntime.InferenceSession
-    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **o: opened.append(1) or whole(*a, **o))
+
+    def session(*given, **options):
+        opened.append(1)
+        return whole(*given, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     model = BUILDERS[name]()
     few = {"rise": {"masks": 4}, "smooth-grad": {"samples": 2}, "integrated-gradients": {"steps": 2}}
     explainer = cam_onnx.Explainer(model, method=method, providers="cpu", options=few.get(method))

@@ -225,7 +225,12 @@ def test_another_kind_is_converted_once(monkeypatch):
     from cam_onnx import reading
 
     made, whole = [], reading.convert
-    monkeypatch.setattr(reading, "convert", lambda *given: made.append(given) or whole(*given))
+
+    def converted(*given):
+        made.append(given)
+        return whole(*given)
+
+    monkeypatch.setattr(reading, "convert", converted)
     model = gap_linear()
     x = inputs(model, 1)
     explainer = Explainer(model)
