@@ -79,6 +79,8 @@ class Contract:
         What a method reads of the inside of the network, by need: names of outputs.
     each, task : int, str
         Of how many classes each row of the logits (a box, a letter) is, 0: there are no rows; what the model does.
+    unbatched : {"CHW", "HWC", ""}
+        The picture's input has no batch axis; preprocessing speaks of a batch of one.
     origin : dict
         Where "preprocess" and "labels" are from, for people; "guess": what is guessed of them.
     """
@@ -104,13 +106,14 @@ class Contract:
     each: int = 0
     task: str = ""
     origin: dict[str, str] = field(default_factory=dict)
+    unbatched: str = ""
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
         data = asdict(self)
         for entry, layer in zip(data["layers"], self.layers, strict=True):
             entry["axes"] = layer.axes.to_dict()
-        for name in ("lists", "origin", "each", "task"):
+        for name in ("lists", "origin", "each", "task", "unbatched"):
             if not data[name]:
                 del data[name]
         schema = SCHEMA if any(layer.axes.tokens for layer in self.layers) else 1

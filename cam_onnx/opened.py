@@ -16,6 +16,7 @@ from cam_onnx.contract import Contract
 from cam_onnx.engine import Array, Engine, Tensor, batches
 from cam_onnx.engine.evidence import Evidence
 from cam_onnx.engine.samples import Samples
+from cam_onnx.engine.unbatched import Unbatched
 from cam_onnx.kinds import Kind, Logit
 from cam_onnx.limits import Limits
 from cam_onnx.methods.table import Method, find
@@ -72,7 +73,7 @@ class Opened:
         self.provider = opened.provider
         if opened.note and opened.note not in self.notes:
             self.notes.append(opened.note)
-        return opened
+        return Unbatched(opened, self.contract.roles["image"]) if self.contract.unbatched else opened
 
     def _other(self, asked: Converting, kind: Kind | None) -> Self:
         """Return an Explainer of the same model, converted anew for something else; made once."""

@@ -134,11 +134,19 @@ def from_inputs(
     if contract.roles["target"] in inputs:
         raise InputError(f"input {shown(contract.roles['target'])!r} is the target's: give it by target=")
     paths = {name: value for name, value in inputs.items() if isinstance(value, (str, os.PathLike))}
+    image_name = contract.roles.get("image", "")
+
+    def own(name: str) -> Tensor:
+        tensor = find_input(tensors, name)
+        one = contract.unbatched and name == image_name and tensor.shape
+        return replace(tensor, shape=tensor.shape[1:]) if one and tensor.shape else tensor
+
     feeds = {
-        name: npy.read(paths[name], find_input(tensors, name), limits) if name in paths else np.asarray(value)
+        name: npy.read(paths[name], own(name), limits) if name in paths else np.asarray(value)
         for name, value in inputs.items()
     }
-    image_name = contract.roles.get("image", "")
+    if contract.unbatched and image_name in feeds and feeds[image_name].ndim == 3:
+        feeds[image_name] = feeds[image_name][None]
     first = feeds.get(image_name, next(iter(feeds.values()), None))
     count = 1 if contract.single or first is None or not first.ndim else len(first)
     size: tuple[int, ...] | None = None

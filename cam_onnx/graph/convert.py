@@ -28,6 +28,7 @@ from cam_onnx.graph.rewrite import rewrite
 from cam_onnx.graph.seeds import base, extend
 from cam_onnx.graph.tables import table as bent
 from cam_onnx.graph.task import find_task
+from cam_onnx.graph.unbatched import unbatched
 from cam_onnx.kinds import Boxes, Kind, Letters
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import Method, find, without_gradient
@@ -193,6 +194,7 @@ def convert(
     prepared, picture, proto, contract = built.prepared, built.picture, built.proto, built.contract
     if picture is not None and picture.name:
         contract.roles["image"] = picture.name
+        contract = contract.with_(unbatched=unbatched(picture))
     told = facts(prepared, model, picture, built.score, settings, contract.each)
     contract = contract.with_(
         preprocess=told.preprocess,

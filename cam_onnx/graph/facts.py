@@ -12,6 +12,7 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.contract import Preprocess
 from cam_onnx.graph.locate import Score
 from cam_onnx.graph.normalised import normalised
+from cam_onnx.graph.unbatched import unbatched
 from cam_onnx.options import Settings
 from cam_onnx.sources.beside import Beside
 from cam_onnx.sources.gather import Known, known
@@ -69,7 +70,8 @@ def facts(
 def _shape(value: ir.Value | None) -> tuple[int | str | None, ...]:
     assert value is not None
     assert value.shape is not None
-    return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    dims = tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    return (1, *dims) if unbatched(value) else dims
 
 
 def _dtype(value: ir.Value | None) -> str:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.errors import ScoreNotFound, did_you_mean, shown
+from cam_onnx.graph.unbatched import unbatched
 
 __all__ = ["Score", "fed", "find_dense", "find_score", "picture_input", "typed"]
 
@@ -184,6 +185,7 @@ def _score(model: Model, value: ir.Value) -> Score:
     if len(dims) == 1:
         picture = picture_input(model)
         batch = None if picture is None or picture.shape is None or not len(picture.shape) else picture.shape[0]
+        batch = None if picture is not None and unbatched(picture) else batch
         if batch is not None and dims[0] == (batch if isinstance(batch, int) else batch.value):
             return Score(value.name, single=False, classes=1)
         return Score(value.name, single=True, classes=dims[0] if isinstance(dims[0], int) else None)

@@ -15,6 +15,7 @@ from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import Node, alike
 from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
 from cam_onnx.graph.positions import LIST, Positions, along, back, dims, merged
+from cam_onnx.graph.unbatched import unbatched
 
 __all__ = ["Roles", "axes_of", "follow", "has_extent"]
 
@@ -87,7 +88,7 @@ def channels_first(rank: int) -> Roles:
 
 def _of_picture(value: ir.Value) -> Roles | None:
     rank = 0 if value.shape is None else len(value.shape)
-    if rank < 3:
+    if rank < 3 or unbatched(value):
         return None
     dims = [d if isinstance(d, int) else None for d in value.shape or ()]
     if rank >= 4 and dims[-1] in (1, 3, 4) and dims[1] not in (1, 3, 4):
