@@ -14,7 +14,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff.path import Path
 from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.graph.alike import Node, alike
-from cam_onnx.graph.cells import Windows
+from cam_onnx.graph.cells import WINDOWS, Windows
 from cam_onnx.graph.positions import LIST, Positions, constants, dims
 from cam_onnx.graph.roles import Roles
 
@@ -122,9 +122,14 @@ class Extent:
     def spread(self, node: ir.Node) -> list[ir.Value]:
         """Return what a node reads that has positions, also where they share an axis with channels (anchors of a head).
 
-        Of a score that has positions itself it does not matter which of them are read.
+        Of a score that has positions itself it does not matter which of them are read, and what is not known may have
+        some: queries of a decoder, which may share an axis with the samples.
         """
-        return [x for x in self._given(node) if self.holds(x) or self.mixes(x)]
+        return [x for x in self._given(node) if self.holds(x) or self.mixes(x) or self._may_hold(x)]
+
+    def _may_hold(self, value: ir.Value) -> bool:
+        unknown = set(self._roles.get(value, "?")) <= {"?", WINDOWS}
+        return unknown and (value.shape is None or len(value.shape) > 1)
 
     def mixes(self, value: ir.Value) -> bool:
         """Whether positions share an axis with something else."""

@@ -166,6 +166,18 @@ def test_an_index_means_what_inspect_lists_also_where_the_file_has_to_be_raised(
         assert cam_onnx.convert(model, layers=entry.index).contract.layers[0].name == entry.name
 
 
+def test_the_list_of_a_converted_file_is_the_original_s(tmp_path):
+    path = tmp_path / "net.cam.onnx"
+    cam_onnx.convert(network(), layers="all-stages").save(path)
+    plain, converted = inspect(network()), inspect(str(path))
+    assert converted.converted
+    assert [(e.index, e.name, e.stride) for e in converted.candidates] == [
+        (e.index, e.name, e.stride) for e in plain.candidates
+    ]
+    again = cam_onnx.convert(str(path), layers=3, reconvert=True)
+    assert [layer.name for layer in again.contract.layers] == [plain.candidates[3].name]
+
+
 def test_several_layers_are_fused():
     explainer = cam_onnx.Explainer(network(), layers="all-stages")
     explanation = explainer.explain(inputs=inputs(network(), batch=2, size=32))

@@ -8,7 +8,7 @@ import pytest
 
 import cam_onnx
 from cam_onnx.autodiff.model import load
-from cam_onnx.contract import Axes
+from cam_onnx.contract import Axes, Tokens
 from cam_onnx.graph.layers import find_layers
 from cam_onnx.graph.locate import find_dense
 from cam_onnx.kinds import Box, Expression, Pixel
@@ -151,6 +151,28 @@ def columns() -> onnx.ModelProto:
     )
 
 
+def queries() -> onnx.ModelProto:
+    """As DETR: a decoder's queries, of no place, read the list of all places, the batch on the second axis."""
+    return network(
+        "queries (float[1,3,32,64] image) => (float[1,5,3] classes)",
+        BACKBONE
+        + """flat = Reshape(c4, listed)
+        memory = Transpose<perm=[2,0,1]>(flat)
+        keys = MatMul(memory, wk)
+        values = MatMul(memory, wv)
+        dots = Einsum<equation="qc,tnc->nqt">(asked, keys)
+        shares = Softmax(dots)
+        mixed = Einsum<equation="nqt,tnc->qnc">(shares, values)
+        together = Reshape(mixed, folded)
+        inner = MatMul(together, wk)
+        back = Reshape(inner, unfolded)
+        batch = Transpose<perm=[1,0,2]>(back)
+        classes = MatMul(batch, letter)""",
+        {**WEIGHTS, "listed": ints(0, 8, -1), "wk": he(8, 8, fan=8), "wv": he(8, 8, fan=8), "asked": he(5, 8, fan=8),
+         "letter": he(8, 3, fan=8), "folded": ints(5, 8), "unfolded": ints(5, 1, 8)},
+    )  # fmt: skip
+
+
 # network -> its layers, and the stages on the way to them
 DENSE = {
     "two towers a level": (detector, ["p3", "p4", "p5"], ["s1"]),
@@ -160,7 +182,11 @@ DENSE = {
     "a segmentation, enlarged": (segmentation, ["c5"], ["s1", "c3", "c4"]),
     "two classifiers' sum": (two_classifiers, ["sum"], ["s1", "c4", "c5"]),
     "columns of letters": (columns, ["c5"], ["s1", "c3", "c4"]),
+    "queries of a decoder": (queries, ["memory"], ["s1", "c3"]),
 }
+
+
+AXES = {"queries of a decoder": Axes(1, 2, (0,), Tokens(0, (4, 8)))}
 
 
 @pytest.mark.parametrize("row", DENSE)
@@ -170,7 +196,7 @@ def test_the_layers_are_what_the_last_learned_layers_read(row):
     score = find_dense(model, None)
     found = find_layers(model, None, score)
     assert sorted(place.name for place in found) == names
-    assert {place.axes for place in found} == {Axes()}
+    assert {place.axes for place in found} == {AXES.get(row, Axes())}
     assert len(found) == 1 or all(place.why.startswith(f"one of {len(found)} grids") for place in found)
     stages = [place.name for place in find_layers(model, "all-stages", score)]
     assert sorted(stages) == sorted([*before, *names])
