@@ -31,7 +31,7 @@ def test_the_page_counts_what_stands_on_it():
 
 def test_a_wrong_guess_would_be_seen():
     rows = [Row("timm/a", "wrong", "7x7, not features 4x4", "y", "b", "Conv", (7, 7)), Row("timm/c", "asks", "why")]
-    text = page(rows, 3)
+    text = page(rows, ["timm/a", "timm/b", "timm/c"])
     assert "| `timm/a` | **wrong** | `b` | Conv | 7x7 |" in text
     assert "0 of 2 networks right, 1 wrong, 1 asked about" in text
-    assert "1 of 3 were not" in text
+    assert "no file was made, 1 of 3: `timm/b`." in text

@@ -21,17 +21,19 @@ Networks are exported from PyTorch with seeded weights, by the dynamo exporter u
 (the older one). Made by `python -m tools.understood` (extra `zoo`).
 
 {right} of {looked} networks right, {wrong} wrong, {asks} asked about (an error that lists the candidates); of the
-{timm} families of timm {timm_right} right, {timm_wrong} wrong, {timm_asks} asked about. {absent} of {count} were not
-looked at.
+{timm} families of timm {timm_right} right, {timm_wrong} wrong, {timm_asks} asked about.
 """
 
 
-def page(rows: Sequence[Row], count: int) -> str:
-    """Return the page; `count` networks are in the list."""
+def page(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Return the page; `names` are the networks of the list."""
     timm = [row for row in rows if row.network.startswith("timm/")]
     numbers = {f"{prefix}{verdict}": sum(row.verdict == verdict for row in some)
                for prefix, some in (("", rows), ("timm_", timm)) for verdict in ("right", "wrong", "asks")}  # fmt: skip
-    lines = [TOP.format(**numbers, looked=len(rows), timm=len(timm), absent=count - len(rows), count=count)]
+    lines = [TOP.format(**numbers, looked=len(rows), timm=len(timm))]
+    if absent := [name for name in names if name not in {row.network for row in rows}]:
+        listed = f": {', '.join(f'`{name}`' for name in absent)}" if len(absent) < 10 else ""
+        lines += [f"Not looked at, as no file was made, {len(absent)} of {len(names)}{listed}.", ""]
     lines += ["| network | | layer | operator | grid | it is |", "|---|---|---|---|---:|---|"]
     lines += [_row(row) for row in rows if row.verdict != "asks"]
     if asked := [row for row in rows if row.verdict == "asks"]:

@@ -23,6 +23,8 @@ BEFORE_POOLING = {
     "densenet121": "",
     "googlenet": "inception5b",
     "inception_v3": "Mixed_7c",
+    "mc3_18": "layer4",
+    "r3d_18": "layer4",
     "maxvit_t": "blocks.3",
     "mnasnet0_5": "layers",
     "mobilenet_v2": "features",
