@@ -210,7 +210,8 @@ def _named(name: str, labels: Sequence[str] | None) -> int:
     if labels is None:
         raise InputError(f"target {shown(name)!r}: class names are not known here; give labels, or a class index")
     folded = name.strip().casefold()
-    found = [i for i, label in enumerate(labels) if label.casefold() == folded]
+    exact = [i for i, label in enumerate(labels) if label == name]  # of letters, o is not O
+    found = exact or [i for i, label in enumerate(labels) if label.casefold() == folded]
     if not found:
         raise UnknownName(f"no class is called {shown(name)!r}{did_you_mean(name, labels)}")
     if len(found) > 1:

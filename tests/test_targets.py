@@ -148,3 +148,10 @@ def test_on_the_command_line_each_has_its_files(tmp_path, capsys):
     assert len(list((tmp_path / "out").glob("*overlay.png"))) == 2
     assert capsys.readouterr().out.count("explained: ") == 2
     assert main(["explain", str(MODEL), str(CAT), "--target", "top:2", "-o", str(tmp_path / "one.png")]) == 2
+
+
+def test_a_name_letter_by_letter_wins_over_one_in_other_capitals():
+    assert resolve("o", 1, 3, ("O", "o", "x")) == [[1]]
+    assert resolve("X", 1, 3, ("O", "o", "x")) == [[2]]
+    with pytest.raises(InputError, match="2 classes are called 'crane'"):
+        resolve("crane", 1, 2, ("crane", "crane"))

@@ -189,7 +189,7 @@ def convert(
     if method is None and chosen.name == DEFAULT and isinstance(built.kind, (Boxes, Letters)):
         chosen = find(OF_ONE_PLACE)
         notes.append(
-            f"{chosen.name}: of one place among many the mean of a gradient, as Grad-CAM takes it, says little"
+            f"{chosen.name}, since the mean gradient that {DEFAULT} takes does not say which of many places is meant"
         )
     prepared, picture, proto, contract = built.prepared, built.picture, built.proto, built.contract
     if picture is not None and picture.name:
