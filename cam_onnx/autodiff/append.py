@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import inferred
+from cam_onnx.autodiff.skeleton import MADE
 from cam_onnx.autodiff.subgraphs import needed, reads
 from cam_onnx.autodiff.val import Val
 
@@ -47,11 +48,20 @@ def append(
     types = inferred(result, "the converted model")
     for y in added:
         if y.shape is None and y.name in types:
-            graph.value_info.add(name=y.name).type.CopyFrom(types[y.name])
+            graph.value_info.append(_told(y.name, types[y.name]))
     for output in graph.output[len(proto.graph.output) :]:
         if not output.type.tensor_type.HasField("shape") and output.name in types:
-            output.type.CopyFrom(types[output.name])
+            output.CopyFrom(_told(output.name, types[output.name]))
     return result
+
+
+def _told(name: str, kind: onnx.TypeProto) -> onnx.ValueInfoProto:
+    """Return an inferred type without the names that this inference made up: in the file they may mean other sizes."""
+    value = onnx.ValueInfoProto(name=name, type=kind)
+    for dim in value.type.tensor_type.shape.dim if kind.HasField("tensor_type") else ():
+        if dim.dim_param.startswith(MADE):
+            dim.Clear()
+    return value
 
 
 def info(name: str, dtype: ir.DataType, dims: Iterable[int | str | None] | None = None) -> onnx.ValueInfoProto:
@@ -72,9 +82,9 @@ def info(name: str, dtype: ir.DataType, dims: Iterable[int | str | None] | None 
 
 
 def _sizes(shape: ir.Shape) -> list[int | str | None]:
-    """Return the sizes of a shape; a name that was made up inside a body says nothing outside."""
+    """Return the sizes of a shape; a name that was made up, by inference or inside a body, says nothing in the file."""
     names = [d if isinstance(d, int) else d.value for d in shape]
-    return [None if isinstance(d, str) and "/" in d else d for d in names]
+    return [None if isinstance(d, str) and ("/" in d or d.startswith(MADE)) else d for d in names]
 
 
 def _tensor(constant: Val) -> onnx.TensorProto:
