@@ -36,7 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="processor time of this process, all threads: for a busy machine, and for nothing that starts processes",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the results, unrounded")
-    parser.add_argument("--markdown", metavar="FILE", help="write the page docs/benchmarks.md")
+    parser.add_argument(
+        "--markdown",
+        metavar="FILE",
+        help="write the page docs/benchmarks.md: rows measured anew, the others as they were",
+    )
     options = parser.parse_args(argv)
     for name in options.names:
         if name not in BENCHMARKS:
@@ -58,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         files.write(options.json, report.as_json(results, command).encode())
     if options.markdown:
-        files.write(options.markdown, report.as_markdown(results, command).encode())
+        page = Path(options.markdown)
+        before = page.read_text(encoding="utf-8") if page.exists() else ""
+        files.write(options.markdown, report.as_markdown(results, command, before).encode())
     return 0
 
 

@@ -155,6 +155,7 @@ def ablation(closed: bool) -> Callable[[], Pair]:
     def prepare() -> Pair:
         import torch
         from pytorch_grad_cam import AblationCAM
+        from pytorch_grad_cam.ablation_layer import AblationLayer
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
         import cam_onnx
@@ -163,10 +164,11 @@ def ablation(closed: bool) -> Callable[[], Pair]:
         converted = cam_onnx.convert(exported("resnet50"), method="ablation-cam")
         if not closed:
             layers = tuple(replace(layer, head="other") for layer in converted.contract.layers)
-            [entry] = [entry for entry in converted.model.metadata_props if entry.key == KEY]
+            [entry] = [entry for entry in converted.proto.metadata_props if entry.key == KEY]
             entry.value = converted.contract.with_(layers=layers).to_json()
         model = torch_network("resnet50").requires_grad_(True)
-        theirs = AblationCAM(model=model, target_layers=[model.layer4[-1]])
+        own = AblationLayer()  # not the default, which all share: it would be cut short twice
+        theirs = AblationCAM(model=model, target_layers=[model.layer4[-1]], ablation_layer=own)
         inner = theirs.ablation_layer.activations_to_be_ablated
         theirs.ablation_layer.activations_to_be_ablated = lambda *given, **named: (every := inner(*given, **named))[
             : round(len(every) * MEASURED)

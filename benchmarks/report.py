@@ -10,7 +10,7 @@ from dataclasses import asdict
 from importlib import metadata
 
 import cam_onnx
-from benchmarks.harness import Result
+from benchmarks.harness import BENCHMARKS, Result
 
 __all__ = ["as_json", "as_markdown", "as_text", "machine"]
 
@@ -44,24 +44,32 @@ def as_text(results: Sequence[Result]) -> str:
     )
 
 
-def as_markdown(results: Sequence[Result], command: str) -> str:
-    """Return the page docs/benchmarks.md."""
+def as_markdown(results: Sequence[Result], command: str, page: str = "") -> str:
+    """Return the page docs/benchmarks.md; what is not measured anew is taken from the `page` as it was."""
     known = machine()
     on = ", ".join(f"{name} {version}" for name, version in list(known.items())[2:])
+    rows = (line for line in page.splitlines() if line.startswith("| `"))
+    shown = {line.split("`")[1]: line for line in rows}
+    told = {name: entry.means for name, entry in BENCHMARKS.items()}
+    for result in results:
+        name, *row = cells(result)
+        shown[name] = "| " + " | ".join((f"`{name}`", *row)) + " |"
+        told[name] = result.means
+    names = [name for name in BENCHMARKS if name in shown] or list(shown)
     lines = [
         "# Benchmarks",
         "",
         "What is compared runs side by side, A B A B; the figure is the median over pairs, with its quartiles. Both",
         "sides are medians of seconds, which depend on the machine; the ratios hardly do. ONNX Runtime on the CPU, its",
-        "threads not spinning where two sessions share a process.",
+        "threads not spinning where two sessions share a process. Rows that a run leaves out stay as they were.",
         "",
-        f"Made by `{command}` on {known['cores']} cores ({known['system']}), {on}.",
+        f"Made last by `{command}` on {known['cores']} cores ({known['system']}), {on}.",
         "",
         "| " + " | ".join(HEADER) + " |",
         "|---|" + "---:|" * (len(HEADER) - 1),
-        *("| " + " | ".join((f"`{row[0]}`", *row[1:])) + " |" for row in map(cells, results)),
+        *(shown[name] for name in names),
         "",
-        *(f"- `{result.name}`: {result.means}" for result in results),
+        *(f"- `{name}`: {told[name]}" for name in names),
         "",
     ]
     return "\n".join(lines)
@@ -75,7 +83,7 @@ def as_json(results: Sequence[Result], command: str) -> str:
 
 def cells(result: Result) -> tuple[str, ...]:
     """Return one row, in the units of its kind."""
-    show = {"ratio": "{:.3f}".format, "difference": "{:+.3f} s".format, "seconds": "{:.3f} s".format}[result.kind]
+    show = {"ratio": _ratio, "difference": "{:+.3f} s".format, "seconds": "{:.3f} s".format}[result.kind]
     quartiles = "" if result.rounds == 1 else f"{show(result.low)} .. {show(result.high)}"
     return (
         result.name,
@@ -87,6 +95,10 @@ def cells(result: Result) -> tuple[str, ...]:
         {True: "yes", False: "NO", None: ""}[result.met],
         str(result.rounds),
     )
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.01 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -94,6 +94,8 @@ def inspect(options: argparse.Namespace) -> int:
     _print_origin(None if report.preprocess is None else asdict(report.preprocess), report.origin)
     for text in report.unsupported:
         printing.line(f"no gradient rule for {text}")
+    if report.runtime_only:
+        printing.line(f"runs in ONNX Runtime only, for its own operators: {', '.join(report.runtime_only)}")
     for text in report.notes:
         printing.note(text)
     for text in report.problems:

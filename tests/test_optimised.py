@@ -13,6 +13,8 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from cam_onnx import Explainer, UnsupportedOperators, autodiff, convert
+from cam_onnx.cli import main
+from cam_onnx.graph.blocked import runtime_only
 from cam_onnx.graph.inspect import inspect
 from models.builders import BUILDERS, inputs
 from tests.kernels import KERNELS
@@ -63,6 +65,27 @@ def test_the_demo_model_in_front(level, saved):
     given = dict(layers="getitem_6", **SETTINGS, providers="cpu")
     plain, optimised = (Explainer(m, **given).explain(CAT) for m in (MODEL, saved(MODEL, level)))
     np.testing.assert_allclose(optimised.gradients, plain.gradients, atol=1e-3 * np.abs(plain.gradients).max())
+
+
+def test_inspect_says_that_a_fused_file_runs_in_onnxruntime_only(saved, capsys):
+    path = saved(BUILDERS["vgg_like"](), "extended")
+    fused = [node.op_type for node in onnx.load(path).graph.node if node.domain == "com.microsoft"]
+    counts = {name: fused.count(name) for name in sorted(set(fused))}
+    expected = tuple(f"com.microsoft::{name}: {n} node{'s'[: n > 1]}" for name, n in counts.items())
+    assert inspect(path).runtime_only == inspect(convert(path).model).runtime_only == expected
+    assert not inspect(BUILDERS["vgg_like"]()).runtime_only
+    assert main(["inspect", str(path)]) == 0
+    assert f"runs in ONNX Runtime only, for its own operators: {', '.join(expected)}" in capsys.readouterr().out
+
+
+def test_an_operator_with_a_body_in_the_file_runs_anywhere():
+    """A function of the file is not the runtime's own, whatever its domain; in a branch of an If one is found."""
+    own = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]>
+        g (bool c, float[2,3] x) => (float[2,3] y) {
+            y = If (c) <then_branch = t () => (float[2,3] a) { a = com.microsoft.QuickGelu(x) },
+                        else_branch = e () => (float[2,3] b) { b = com.microsoft.Twice(x) }> }
+        <domain: "com.microsoft", opset_import: ["": 17]> Twice (p) => (q) { q = Add(p, p) }""")
+    assert runtime_only(own) == ("com.microsoft::QuickGelu: 1 node",)
 
 
 @pytest.mark.parametrize("name", ["gap_linear", "silu_se", "float16"])

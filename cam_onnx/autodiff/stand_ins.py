@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-__all__ = ["stand_ins"]
+__all__ = ["UNLISTED", "stand_ins"]
 
 Nodes = Iterator[onnx.NodeProto]
 MICROSOFT = "com.microsoft"
@@ -41,7 +41,7 @@ _LIKE: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 
-_UNLISTED = {"SimplifiedLayerNormalization"}  # ONNX Runtime's own too, though without a domain
+UNLISTED = {"SimplifiedLayerNormalization"}  # ONNX Runtime's own too, though without a domain
 
 
 def stand_ins(nodes: Iterable[onnx.NodeProto], opset: int) -> list[onnx.NodeProto]:
@@ -50,7 +50,7 @@ def stand_ins(nodes: Iterable[onnx.NodeProto], opset: int) -> list[onnx.NodeProt
     for node in nodes:
         if node.domain == MICROSOFT and node.op_type in _LIKE:
             found.append(_like(node, *_LIKE[node.op_type], opset))
-        elif (node.domain == MICROSOFT or node.op_type in _UNLISTED) and node.op_type in _BY_HAND:
+        elif (node.domain == MICROSOFT or node.op_type in UNLISTED) and node.op_type in _BY_HAND:
             found.extend(_BY_HAND[node.op_type](node, opset))
         else:
             found.append(node)

@@ -16,7 +16,7 @@ from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import CamOnnxError, LayerNotFound
 from cam_onnx.graph.asked_layers import Asked
-from cam_onnx.graph.blocked import refuse_blocked
+from cam_onnx.graph.blocked import refuse_blocked, runtime_only
 from cam_onnx.graph.candidates import Place
 from cam_onnx.graph.facts import facts
 from cam_onnx.graph.layers import find_layers, find_stages
@@ -90,6 +90,8 @@ class Report:
         Values with spatial extent on the way to the score, in the order of the graph.
     unsupported : tuple of str
         Operators on the way from the input that have no gradient rule, with counts and the first node.
+    runtime_only : tuple of str
+        ONNX Runtime's own operators, with counts: the file needs ONNX Runtime, converted or not.
     problems : tuple of str
         What keeps the model from being converted without options, a line each.
     layers : tuple of str
@@ -122,6 +124,7 @@ class Report:
     labels: tuple[str, ...] | None = None
     origin: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    runtime_only: tuple[str, ...] = ()
 
 
 def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULTS) -> Report:
@@ -191,6 +194,7 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
         labels=told.labels,
         origin=told.origin | ({} if contract is None else contract.origin),
         notes=tuple(told.notes),
+        runtime_only=runtime_only(loaded.proto),
     )
 
 

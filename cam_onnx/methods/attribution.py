@@ -97,8 +97,8 @@ def smooth_grad(image: Any, backward: Derivatives, *, samples: int = 25, noise: 
     Source: Smilkov 2017, arXiv:1706.03825. Trap: noise in absolute units means something else for every preprocessing.
     Without noise it is the gradient.
     """
-    mean, _, _ = _moments(image[0], backward, samples, noise, seed)
-    return mean.sum(axis=0)[None]
+    found = backward(noisy(image[0], samples, noise, seed), samples)
+    return _mean((g.sum(axis=0, dtype=np.float64) for g in found), image)
 
 
 @method(
@@ -124,8 +124,8 @@ def smooth_grad_squared(
     -----
     Source: Hooker 2019, arXiv:1806.10758. It says how strongly, not in which direction.
     """
-    _, squares, _ = _moments(image[0], backward, samples, noise, seed)
-    return squares.sum(axis=0)[None]
+    found = backward(noisy(image[0], samples, noise, seed), samples)
+    return _mean((np.square(g, dtype=np.float64).sum(axis=0) for g in found), image)
 
 
 @method(
@@ -150,17 +150,19 @@ def var_grad(image: Any, backward: Derivatives, *, samples: int = 25, noise: flo
     Source: Adebayo 2018, arXiv:1810.03307. Trap: mean of squares minus square of the mean cancels; the variance is
     summed up as deviations from the running mean.
     """
-    _, _, variance = _moments(image[0], backward, samples, noise, seed)
-    return variance.sum(axis=0)[None]
-
-
-def _moments(x: Any, backward: Derivatives, samples: int, noise: float, seed: int) -> tuple[Any, Any, Any]:
-    """Return mean, mean square and variance of the derivative, in one pass (Welford) and float64."""
-    mean, squares, spread, count = np.zeros(x.shape), np.zeros(x.shape), np.zeros(x.shape), 0
-    for g in backward(noisy(x, samples, noise, seed), samples):
+    mean, spread, count = np.zeros(image.shape[1:]), np.zeros(image.shape[1:]), 0
+    for g in backward(noisy(image[0], samples, noise, seed), samples):  # Welford
         count += 1
         step = g - mean
         mean += step / count
         spread += step * (g - mean)
-        squares += (g.astype(np.float64) ** 2 - squares) / count
-    return mean.astype(x.dtype), squares.astype(x.dtype), (spread / max(count, 1)).astype(x.dtype)
+    return (spread.sum(axis=0) / max(count, 1)).astype(image.dtype)[None]
+
+
+def _mean(maps: Iterable[Any], image: Any) -> Any:
+    """Return the mean of the maps of one picture, of as many as there come, as a batch of one."""
+    total, count = np.zeros(image.shape[2:]), 0
+    for found in maps:
+        count += 1
+        total += found
+    return (total / max(count, 1)).astype(image.dtype)[None]
