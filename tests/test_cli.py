@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -392,7 +393,8 @@ def test_a_converted_file_is_explained_without_onnx(capsys):
 def test_a_first_user_sees_no_message_of_the_runtime(here):
     done = fresh("explain", DEMO, CAT, "-o", "cat.png", "--preprocess", DEMO.replace(".onnx", ".json"))
     assert done.returncode == 0, done.stderr
-    [note] = done.stderr.splitlines()
+    slow = re.compile(r", \S+ s$")  # how far it is, every ten seconds, on a machine that is busy
+    [note] = [line for line in done.stderr.splitlines() if not slow.search(line)]
     assert note.startswith("note: labels are a guess: ImageNet's names, since there are 1,000 classes")
     assert "CPUExecutionProvider" in done.stdout
     assert fresh("--version").stdout.startswith("cam-onnx 0.")
