@@ -9,6 +9,7 @@ import pytest
 from cam_onnx import Explainer, InputError, LayerNotFound, cli, convert
 from cam_onnx.contract import Contract
 from cam_onnx.graph.inspect import inspect
+from cam_onnx.methods import METHODS
 from cam_onnx.render import image
 from models.builders import BUILDERS, bias, he, ints, network, reals
 
@@ -103,8 +104,28 @@ def test_values_before_the_batch_axis_are_no_layers():
     report = inspect(eight_bits())
     assert [c.name for c in report.candidates] == ["a", "features"]
     assert Contract.from_json(convert(eight_bits()).contract.to_json()).unbatched == "HWC"
-    with pytest.raises(LayerNotFound, match="'image' .* is not known to have spatial axes"):
-        Explainer(eight_bits(), method="gradient")
+    with pytest.raises(LayerNotFound, match="'n' .* is not known to have spatial axes"):
+        Explainer(eight_bits(), layers="n")
+
+
+OTHERS = {"d-rise", "expected-gradients"}  # of a detector; of references
+AT_THE_PICTURE = [name for name, entry in METHODS.items() if entry.at == "input" and name not in OTHERS]
+
+
+@pytest.mark.parametrize("form", ["chw", "hwc"])
+@pytest.mark.parametrize("method", ["guided-grad-cam", *AT_THE_PICTURE])
+def test_methods_at_the_picture_have_the_map_of_a_batch_of_one(method, form):
+    e, expected = (Explainer(built(f), method=method).explain(PICTURE, target=1) for f in (form, "batched"))
+    assert expected.saliency.any()
+    np.testing.assert_allclose(e.saliency, expected.saliency, atol=1e-5 * np.abs(expected.saliency).max())
+
+
+def test_the_gradient_at_the_picture_is_checked_against_differences():
+    explainer = Explainer(built("chw"), method="gradient")
+    assert explainer.contract.unbatched == "CHW"
+    assert explainer.verify(PICTURE).ok
+    several = explainer.explain([PICTURE, PICTURE[::-1]], target=1)
+    np.testing.assert_array_equal(several.saliency[0], explainer.explain(PICTURE, target=1).saliency[0])
 
 
 def test_methods_that_change_the_picture_run_one_at_a_time():

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-__all__ = ["unbatched"]
+from cam_onnx.axes import Axes
+
+__all__ = ["axes_with_batch", "unbatched"]
 
 ENTRYWISE = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Sub"}
 
 
 def unbatched(value: ir.Value) -> str:
     """Return "CHW" or "HWC" for an input that is one picture; "": it is something else."""
+    if "unbatched" not in value.meta:  # asked again when what is added behind reads it too
+        value.meta["unbatched"] = _order(value)
+    return str(value.meta["unbatched"])
+
+
+def _order(value: ir.Value) -> str:
     if value.shape is None or len(value.shape) != 3:
         return ""
     order, x = [0, 1, 2], value
@@ -33,6 +41,12 @@ def unbatched(value: ir.Value) -> str:
             return ""
         x = y
     return ""
+
+
+def axes_with_batch(value: ir.Value) -> Axes | None:
+    """Return the axes of a picture without a batch axis as they are once it has one; None: it is something else."""
+    order = unbatched(value) if value.producer() is None else ""
+    return {"CHW": Axes(0, 1, (2, 3)), "HWC": Axes(0, 3, (1, 2)), "": None}[order]
 
 
 def _grows_in_front(x: ir.Value, y: ir.Value) -> bool:
