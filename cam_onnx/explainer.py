@@ -58,7 +58,8 @@ class Explainer(Opened):
     backend : {"onnxruntime", "reference"}
         "reference" is pure NumPy, slow, and needs no runtime.
     providers : str, sequence of str or (str, dict), optional
-        Of ONNX Runtime; None takes what works.
+        Of ONNX Runtime, plug-ins included; in a name's place a device of `onnxruntime.get_ep_devices()`. None takes
+        what works.
     limits : Limits
         On the model, the pictures, and the time of a run.
     options : dict, optional

@@ -16,7 +16,7 @@ from cam_onnx.autodiff.model import load
 from cam_onnx.beside import CLAUSES, compare
 from cam_onnx.contract import Preprocess
 from cam_onnx.engine import Tensor, natural
-from cam_onnx.engine.providers import CPU, CUDA, without_tf32
+from cam_onnx.engine.providers import CPU, CUDA, Choice, without_tf32
 from cam_onnx.graph.candidates import candidates
 from cam_onnx.graph.locate import find_score
 from cam_onnx.graph.plain import Plain
@@ -476,7 +476,8 @@ def test_inputs_are_seeded_and_never_flat():
 
 
 def test_tensorfloat_is_off(monkeypatch):
-    assert without_tf32([(CUDA, {"device_id": 1}), (CPU, {})]) == [(CUDA, {"device_id": 1, "use_tf32": "0"}), (CPU, {})]
+    first, last = without_tf32([Choice(CUDA, {"device_id": 1}), Choice(CPU, {})])
+    assert (first.options, last.options) == ({"device_id": 1, "use_tf32": "0"}, {})
     from cam_onnx import engine
 
     opened = []

@@ -19,10 +19,20 @@ from cam_onnx.errors import InputError, UnknownName, did_you_mean, shown
 if TYPE_CHECKING:
     from cam_onnx.external import External
 
-__all__ = ["BACKENDS", "Array", "Engine", "Provider", "Tensor", "check_feeds", "known_outputs", "open"]
+__all__ = ["BACKENDS", "Array", "Device", "Engine", "Provider", "Tensor", "check_feeds", "known_outputs", "open"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Provider = str | tuple[str, Mapping[str, Any]]
+
+
+class Device(Protocol):
+    """One of `onnxruntime.get_ep_devices()`."""
+
+    @property
+    def ep_name(self) -> str:
+        """The provider's."""
+
+
+Provider = str | Device | tuple[str | Device, Mapping[str, Any]]
 
 BACKENDS = {"onnxruntime": "cam_onnx.engine.onnxruntime", "reference": "cam_onnx.engine.reference"}
 
@@ -98,7 +108,8 @@ def open(  # noqa: A001
         that keep models under their hashes: runtimes refuse to follow these by themselves.
     backend : {"onnxruntime", "reference"}
     providers : sequence of str or (str, dict), optional
-        Execution providers of ONNX Runtime, by name or short name ("cuda", "cpu"). None takes what works.
+        Execution providers of ONNX Runtime, by name or short name ("cuda", "cpu"), of plug-ins too; or a device of
+        `onnxruntime.get_ep_devices()` in a name's place. None takes what works.
     timeout : float, optional
         Seconds for each run; not for "reference", which cannot be stopped.
     exact : bool

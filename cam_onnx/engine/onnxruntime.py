@@ -68,9 +68,9 @@ class OnnxRuntimeEngine:
         session = self._live()
         got = session.get_providers()
         self.provider: str = got[0]
-        self.tried = tuple(name for name, _ in self._choice)
+        self.tried = tuple(choice.name for choice in self._choice)
         self.got = tuple(got)
-        for name in [name for name, _ in self._choice if name not in got and not given]:
+        for name in [name for name in self.tried if name not in got and not given]:
             self.note = lost(name, "it could not be started", asked, self.note)
         self.inputs = tuple(_tensor(value, False) for value in session.get_inputs()) + tuple(
             _tensor(value, True) for value in session.get_overridable_initializers()
@@ -122,7 +122,7 @@ class OnnxRuntimeEngine:
             folder = os.path.abspath(self._folder)
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
             self._held = _hand_over(runtime, options, folder, self._external)
-        wants_cuda = any(name in NEEDS_CUDA for name, _ in self._choice)
+        wants_cuda = any(choice.name in NEEDS_CUDA for choice in self._choice)
         if wants_cuda:
             # A library that does not load is reported by the process's logger, whatever the session's says.
             runtime.set_default_logger_severity(FATAL)
@@ -130,13 +130,20 @@ class OnnxRuntimeEngine:
                 with suppress(Exception):
                     runtime.preload_dlls()
         try:
-            return runtime.InferenceSession(
-                self._model,
-                options,
-                providers=[name for name, _ in self._choice],
-                provider_options=[extra for _, extra in self._choice],
-                enable_fallback=0,  # its own fallback prints to stdout
-            )
+            named: dict[str, Any] = {
+                "providers": [choice.name for choice in self._choice],
+                "provider_options": [choice.options for choice in self._choice],
+            }
+            if any(choice.devices for choice in self._choice):
+                named = {}
+                for choice in self._choice:
+                    extra = {key: str(value) for key, value in choice.options.items()}
+                    if choice.devices:
+                        options.add_provider_for_devices(choice.devices, extra)
+                    else:
+                        options.add_provider(choice.name, extra)
+            # its own fallback prints to stdout
+            return runtime.InferenceSession(self._model, options, enable_fallback=0, **named)
         except Exception as error:
             raise _load_error(error) from error
         finally:

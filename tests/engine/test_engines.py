@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import onnx
@@ -261,7 +262,69 @@ def test_cuda_is_asked_for_where_the_driver_has_a_device(devices, expected, monk
     monkeypatch.setattr("cam_onnx.engine.providers.cuda_devices", lambda: devices)
     asked, chosen, note = choose(FakeRuntime, None)
     assert (asked, note) == ([], None)
-    assert [name.removesuffix("ExecutionProvider") for name, _ in chosen] == expected
+    assert [choice.name.removesuffix("ExecutionProvider") for choice in chosen] == expected
+
+
+class Plugged(FakeRuntime):
+    """A runtime to which a plug-in brings a device, once its library is registered."""
+
+    def __init__(self, registered=False, found=True):
+        self.device, self.registered, self.found = SimpleNamespace(ep_name="NewExecutionProvider"), registered, found
+        self.libraries = []
+
+    def get_ep_devices(self):
+        return [self.device] if self.registered and self.found else []
+
+    def register_execution_provider_library(self, name, path):
+        self.libraries.append(path)
+        self.registered = True
+
+
+@pytest.fixture
+def plug_in(monkeypatch):
+    monkeypatch.setattr("cam_onnx.engine.providers._REGISTERED", set())
+    package = ModuleType("onnxruntime_ep_new")
+    package.get_library_path = lambda: "libnew.so"
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_new", package)
+
+
+@pytest.mark.parametrize("name", ["new", "NewExecutionProvider"])
+def test_a_plug_in_that_the_program_registered_is_asked_for_by_name(name):
+    runtime = Plugged(registered=True)
+    names, [first, last], note = choose(runtime, [(name, {"threads": 2}), "cpu"])
+    assert names == ["NewExecutionProvider", "CPUExecutionProvider"]
+    assert (first.options, first.devices, last.devices, note) == ({"threads": 2}, (runtime.device,), (), None)
+
+
+def test_a_device_is_asked_for_itself_and_with_options():
+    runtime = Plugged(registered=True)
+    for given, options in ((runtime.device, {}), ([runtime.device], {}), ([(runtime.device, {"a": 1})], {"a": 1})):
+        assert choose(runtime, given)[1] == [("NewExecutionProvider", options, (runtime.device,))]
+
+
+@pytest.mark.usefixtures("plug_in")
+def test_an_installed_plug_in_is_registered_once():
+    runtime = Plugged()
+    assert choose(runtime, "new")[1][0].devices == choose(runtime, "new")[1][0].devices == (runtime.device,)
+    assert runtime.libraries == ["libnew.so"]
+
+
+@pytest.mark.usefixtures("plug_in")
+def test_a_plug_in_without_a_device_is_said():
+    with pytest.raises(RunFailed, match="new cannot be used: its plug-in is installed, and finds no device on this"):
+        choose(Plugged(found=False), "new")
+    [chosen] = choose(Plugged(found=False), ["new", "cpu"])[1]
+    assert chosen.name == "CPUExecutionProvider"
+
+
+def test_a_device_of_the_runtime_runs_a_model():
+    runtime = pytest.importorskip("onnxruntime")
+    devices = [d for d in getattr(runtime, "get_ep_devices", list)() if d.ep_name == "CPUExecutionProvider"]
+    if not devices:
+        pytest.skip("this ONNX Runtime lists no devices")
+    engine, plain = (engines.open(picking(), providers=given) for given in (devices[0], "cpu"))
+    assert engine.provider == "CPUExecutionProvider"
+    np.testing.assert_array_equal(engine.run({"x": X})["y"], plain.run({"x": X})["y"])
 
 
 @pytest.mark.skipif(cuda_devices() > 0, reason="this machine has an NVIDIA GPU")
