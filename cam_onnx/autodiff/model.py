@@ -24,7 +24,7 @@ from cam_onnx.autodiff.check import check
 from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
 from cam_onnx.autodiff.linked import follow_links
 from cam_onnx.autodiff.quantised import annotate
-from cam_onnx.autodiff.raising import Unraisable, keep_old_meanings
+from cam_onnx.autodiff.raising import Unraisable, declare_ranks, keep_old_meanings
 from cam_onnx.autodiff.skeleton import skeleton
 from cam_onnx.autodiff.weights import Held, filled, lift, show
 from cam_onnx.autodiff.writing import constant_of
@@ -127,6 +127,8 @@ class Model:
         if proto.ir_version < 4:  # the converter wants every initializer among the inputs below 4, none above
             _without_initializer_inputs(proto)
             proto.ir_version = 4
+        if self.opset < 13:
+            declare_ranks(proto, self.values)
         try:
             converted = onnx.version_converter.convert_version(proto, opset)
         except Exception as error:  # the converter raises RuntimeError, ConvertError, ...
@@ -259,7 +261,7 @@ def view(model: Model) -> ir.Graph:
     except Exception as error:  # onnx_ir's SerdeError and others
         raise InvalidModel(f"{model.name}: {str(error).strip().splitlines()[0]}") from error
     model.sparse = [value for value in graph.inputs if value.name in sparse]
-    for value in model.sparse:
+    for value in [*model.sparse, *(x for x in graph.inputs if x.name in graph.initializers)]:  # weights, not fed
         graph.inputs.remove(value)
     show(graph, model.weights)
     if model.folder:

@@ -6,14 +6,15 @@ both. Where one is not, it is converted here, node by node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import onnx
 import onnx.version_converter
+import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
 
-__all__ = ["Unraisable", "keep_old_meanings", "respelled", "same_meaning"]
+__all__ = ["Unraisable", "declare_ranks", "keep_old_meanings", "respelled", "same_meaning"]
 
 
 class Unraisable(Exception):
@@ -105,10 +106,24 @@ def _converted(node: onnx.NodeProto, own: int, opset: int, fresh: Callable[[str]
     return found
 
 
-def keep_old_meanings(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:
-    """Give Resize what Upsample and Resize meant below opset 11, RoiAlign below 16, and Scan below 9.
+_OF_RANK = {"LogSoftmax", "Softmax"}  # below opset 13 they flatten, which on the last axis is the same
 
-    The converter leaves new defaults, and takes the batch off Scan.
+
+def declare_ranks(proto: onnx.ModelProto, values: Mapping[str | None, ir.Value]) -> None:
+    """Declare what a Softmax reads: of a rank that it does not know the converter flattens, and reshapes back."""
+    told = {value.name for part in (proto.graph.value_info, proto.graph.input) for value in part}
+    for node in proto.graph.node:
+        x = values.get(node.input[0]) if node.op_type in _OF_RANK and node.input else None
+        if x is not None and x.name and x.name not in told and x.shape is not None and x.dtype is not None:
+            dims = [d if isinstance(d, int) else d.value for d in x.shape]
+            proto.graph.value_info.append(onnx.helper.make_tensor_value_info(x.name, int(x.dtype), dims))
+            told.add(x.name)
+
+
+def keep_old_meanings(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:
+    """Give Resize what Upsample and Resize meant below opset 11, Hardmax below 13, RoiAlign below 16, and Scan below 9.
+
+    The converter leaves new defaults, takes the batch off Scan, and forgets Hardmax where it flattens for Softmax.
     Of nearest, which the standard left open, what ONNX Runtime does: up by the floor, down by the ceiling.
     """
     opset, now = (
@@ -116,6 +131,8 @@ def keep_old_meanings(original: onnx.ModelProto, raised: onnx.ModelProto) -> Non
     )
     if opset < 16 <= now:
         _keep_old_roi_align(raised)
+    if opset < 13 <= now:
+        _keep_old_hardmax(raised)
     if opset < 9 <= now and any(node.op_type == "Scan" for node in raised.graph.node):
         _keep_old_scan(original, raised)
     if opset >= 11:
@@ -170,6 +187,22 @@ def _batched(node: onnx.NodeProto) -> onnx.NodeProto:
     graph.node.append(inner)
     next(a for a in outer.attribute if a.name == "body").g.CopyFrom(graph)
     return outer
+
+
+def _keep_old_hardmax(raised: onnx.ModelProto) -> None:
+    """Give Hardmax its meaning below opset 13: of all axes from one on together."""
+    graph = raised.graph
+    for at in reversed([i for i, node in enumerate(graph.node) if node.op_type == "Hardmax"]):
+        node = graph.node[at]
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        x, y = node.input[0], node.output[0]
+        sizes, flat, found = (f"{y}/old/{what}" for what in ("sizes", "flat", "found"))
+        make = onnx.helper.make_node
+        given = [make("Shape", [x], [sizes]), make("Flatten", [x], [flat], axis=axis)]
+        behind = [make("Hardmax", [flat], [found], name=node.name, axis=-1), make("Reshape", [found, sizes], [y])]
+        graph.node.pop(at)
+        for each in reversed([*given, *behind]):
+            graph.node.insert(at, each)
 
 
 def _keep_old_roi_align(raised: onnx.ModelProto) -> None:

@@ -53,3 +53,18 @@ def test_the_scan_of_opset_8_has_a_batch():
 def test_the_scan_of_opset_8_with_lengths_is_refused():
     with pytest.raises(UnsupportedOpset, match="Scan with sequence lengths, or in a subgraph, changed at opset 9"):
         load(onnx.parser.parse_model(SCAN.replace("LENGTHS", "n"))).raise_to(13)
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax", "Hardmax"])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_softmax_below_opset_13_is_of_all_axes_from_one_on(operator, axis):
+    """Where it is of the last axis and the rank is known, nothing is flattened: what it reads is found behind it."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 4, opset_import: ["": 9]> g (float[N,12] x) => (float[N,a,b] y)
+            <int64[3] to = {{0, 4, 3}}> {{ r = Reshape(x, to) y = {operator}<axis={axis}>(r) }}"""
+    )
+    x = np.random.default_rng(0).standard_normal((2, 12)).astype(np.float32)
+    raised = load(model).raise_to(13).whole()
+    behind = [node.op_type for node in raised.graph.node if node.op_type in (operator, "Flatten")]
+    assert behind == ["Flatten"] * (operator == "Hardmax" or axis == 1) + [operator]
+    np.testing.assert_allclose(run(raised, x), run(model, x), rtol=1e-6)

@@ -248,3 +248,14 @@ def test_a_pixel_of_a_segmentation_is_explained_on_features():
     found = cam_onnx.Explainer(model, target=Pixel(3, 5, cls=2)).explain(inputs=inputs(model, batch=1, size=SIZE))
     assert list(found.layers) == ["c5"]
     assert found.activations.shape == (1, 8, 2, 2)
+
+
+@pytest.mark.parametrize("make", [detector, segmentation], ids=["detector", "segmentation"])
+def test_weights_that_stand_among_the_inputs_change_no_layer(make):
+    """Older exporters list them there: a kernel of four axes is no picture, and nothing is read through it."""
+    plain, listed = make(), make()
+    for tensor in listed.graph.initializer:
+        listed.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    target = Pixel(3, 5, cls=2) if make is segmentation else Box(18, 18, 26, 26, cls=1)
+    one, other = (cam_onnx.convert(model, target=target).contract.layers for model in (plain, listed))
+    assert one == other
