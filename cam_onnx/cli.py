@@ -74,7 +74,10 @@ def _preprocess_options(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(PRESETS)}, or a JSON file (./NAME is always a file); the options below change single fields "
         "of it",
     )  # fmt: skip
-    group.add_argument("--size", type=size, metavar="H,W", help="the network's input")
+    group.add_argument(
+        "--size", type=size, metavar="H,W", help="the network's input; H,*: as wide as the picture's aspect asks"
+    )
+    group.add_argument("--multiple", type=int, metavar="N", help="what --size leaves open is a multiple of N")
     group.add_argument("--fit", choices=FITS, help="how a picture gets that size")
     group.add_argument("--crop-pct", type=float, metavar="P", help="with crop: part of the shorter side that is kept")
     group.add_argument("--fill", type=float, metavar="V", help="with letterbox: pixel value around the picture")

@@ -113,6 +113,8 @@ class Contract:
         data = asdict(self)
         for entry, layer in zip(data["layers"], self.layers, strict=True):
             entry["axes"] = layer.axes.to_dict()
+        if data["preprocess"] and data["preprocess"]["multiple"] == 1:  # readers of before do not know it
+            del data["preprocess"]["multiple"]
         for name in ("lists", "origin", "each", "task", "unbatched"):
             if not data[name]:
                 del data[name]

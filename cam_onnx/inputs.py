@@ -12,7 +12,7 @@ from typing import Any
 from cam_onnx.errors import InputError
 from cam_onnx.preprocess import DTYPES, Preprocess
 
-__all__ = ["IMAGENET", "Shape", "extents", "guess", "resolve", "settle"]
+__all__ = ["IMAGENET", "Shape", "extents", "guess", "resolve", "settle", "sized"]
 
 Shape = Sequence[int | str | None]
 
@@ -50,9 +50,8 @@ def guess(shape: Shape, dtype: str) -> tuple[Preprocess, str]:
     else:
         what = "pixels / 255 with ImageNet's mean and std"
         guessed = replace(base, **IMAGENET)
-    extent = "its own size" if size is None else f"{size[0]}x{size[1]}"
     text = (
-        f"preprocessing is a guess from the input {_text(shape, dtype)}: {guessed.channels}, {extent}, {what}, "
+        f"preprocessing is a guess from the input {_text(shape, dtype)}: {guessed.channels}, {sized(guessed)}, {what}, "
         f"{guessed.layout}; say what the model was trained with by preprocess= (--preprocess)"
     )
     return guessed, text
@@ -72,23 +71,21 @@ def resolve(preprocess: Preprocess, tensor_shape: Shape, dtype: str) -> Preproce
     InputError
         `size` or `channels` contradict a fixed dimension, or values that were made for floats go into uint8.
     """
-    layout, channels, fixed = _picture_axes(tensor_shape, dtype, preprocess.layout)
+    layout, channels, _ = _picture_axes(tensor_shape, dtype, preprocess.layout)
     where = f"the model's input is {_text(tensor_shape, dtype)}"
     wanted = 1 if preprocess.channels == "GRAY" else 3
     if channels is not None and channels != wanted:
         other = "GRAY" if channels == 1 else "RGB or BGR"
         raise InputError(f"preprocess: channels {preprocess.channels} makes {wanted}, but {where}: set {other}")
     known = extents(tensor_shape, layout or preprocess.layout)
-    if preprocess.size is not None and any(
-        k is not None and k != s for k, s in zip(known, preprocess.size, strict=True)
-    ):
+    given = preprocess.size or (None, None)
+    if any(None not in (k, s) and k != s for k, s in zip(known, given, strict=True)):
         raise InputError(f"preprocess: size {preprocess.size} (height, width), but {where}")
-    if preprocess.size is None and fixed is None and known != (None, None):
-        raise InputError(f"preprocess: set size (height, width), since {where}: only one of the two is fixed")
     neutral = preprocess.scale == 1 and set(preprocess.mean) == {0} and set(preprocess.std) == {1}
     if dtype == "uint8" and not neutral:
         raise InputError(f"preprocess: scale, mean and std make floats, but {where}: leave them at 1, 0 and 1")
-    return replace(preprocess, size=preprocess.size or fixed, layout=layout or preprocess.layout, dtype=dtype)
+    size = (known[0] or given[0], known[1] or given[1])
+    return replace(preprocess, size=size, layout=layout or preprocess.layout, dtype=dtype)
 
 
 def settle(given: Preprocess | None, tensor_shape: Shape | None, dtype: str) -> tuple[Preprocess | None, str | None]:
@@ -113,7 +110,7 @@ def settle(given: Preprocess | None, tensor_shape: Shape | None, dtype: str) -> 
 
 def _picture_axes(
     shape: Shape, dtype: str, preferred: str = "NCHW"
-) -> tuple[str | None, int | None, tuple[int, int] | None]:
+) -> tuple[str | None, int | None, tuple[int | None, int | None]]:
     """Return layout (None: the shape does not say), number of channels and size, as far as they are fixed."""
     if dtype not in DTYPES:
         raise InputError(f"a picture cannot be fed to an input of {dtype} (expected {', '.join(DTYPES)}): give tensors")
@@ -130,11 +127,10 @@ def _picture_axes(
     certain = [layout for layout in possible if isinstance(shape[1 if layout == "NCHW" else 3], int)] or possible
     layout = preferred if preferred in certain else certain[0]
     channels = shape[1 if layout == "NCHW" else 3]
-    height, width = extents(shape, layout)
     return (
         layout if isinstance(channels, int) else None if len(possible) == 2 else layout,
         channels if isinstance(channels, int) else None,
-        None if height is None or width is None else (height, width),
+        extents(shape, layout),
     )
 
 
@@ -142,6 +138,17 @@ def extents(shape: Shape, layout: str) -> tuple[int | None, int | None]:
     pair = shape[2:4] if layout == "NCHW" else shape[1:3]
     height, width = (n if isinstance(n, int) and n > 0 else None for n in pair)
     return height, width
+
+
+def sized(preprocess: Preprocess) -> str:
+    """Return in words the size that pictures get."""
+    height, width = preprocess.size or (None, None)
+    steps = f", in multiples of {preprocess.multiple}" if preprocess.multiple > 1 else ""
+    if height is not None and width is not None:
+        return f"{height}x{width}"
+    if height is None and width is None:
+        return f"its own size{steps}"
+    return (f"height {height}, its own aspect" if height else f"width {width}, its own aspect") + steps
 
 
 def _text(shape: Shape, dtype: str) -> str:

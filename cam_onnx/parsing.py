@@ -41,9 +41,9 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
 
 
-def size(text: str) -> tuple[int, int]:
-    """Read ``224``, ``224,320`` or ``224x320`` as (height, width)."""
-    parts = [int(part) for part in text.replace("x", ",").split(",")]
+def size(text: str) -> tuple[int | None, int | None]:
+    """Read ``224``, ``224,320`` or ``224x320`` as (height, width); ``48,*``: the width is the picture's own."""
+    parts = [None if part == "*" else int(part) for part in text.replace("x", ",").split(",")]
     height, width = parts * 2 if len(parts) == 1 else parts
     return height, width
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from math import ceil
 from typing import Any
 
 from cam_onnx.errors import InputError
@@ -24,7 +25,8 @@ class Preprocess:
     Parameters
     ----------
     size : (height, width) or None
-        Of the network's input. None: what the model's input says, or the picture's own size.
+        Of the network's input. None: what the model's input says, or the picture's own size. One of the two None: it
+        follows from the other by the picture's aspect ratio, as a line of text is fed.
     fit : {"stretch", "crop", "letterbox", "corner"}
         "stretch" changes the aspect ratio; "crop" resizes the picture until it covers the input and cuts
         the middle out; "letterbox" resizes it until it fits inside and fills the rest with `fill`; "corner" does so
@@ -41,6 +43,8 @@ class Preprocess:
         In the units that `scale` leaves, in the order of `channels`.
     layout : {"NCHW", "NHWC"}
     dtype : {"float32", "float16", "float64", "uint8"}
+    multiple : int
+        What `size` leaves to the picture is rounded up to a multiple of this, the network's largest stride.
 
     Raises
     ------
@@ -48,7 +52,7 @@ class Preprocess:
         A field outside its range: the message names the field, the value and the choices.
     """
 
-    size: tuple[int, int] | None = None
+    size: tuple[int | None, int | None] | None = None
     fit: str = "stretch"
     crop_pct: float = 1.0
     fill: float = 114.0
@@ -59,6 +63,7 @@ class Preprocess:
     std: tuple[float, ...] = (1.0,)
     layout: str = "NCHW"
     dtype: str = "float32"
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         choices = dict(fit=FITS, interpolation=INTERPOLATIONS, channels=CHANNELS, layout=LAYOUTS, dtype=DTYPES)
@@ -74,8 +79,9 @@ class Preprocess:
                 object.__setattr__(self, name, float(getattr(self, name)))
             if self.size is not None:
                 size = (self.size, self.size) if isinstance(self.size, int) else self.size
-                height, width = (int(s) for s in size)
-                object.__setattr__(self, "size", (height, width))
+                height, width = (None if s is None else int(s) for s in size)
+                object.__setattr__(self, "size", None if height is None and width is None else (height, width))
+            object.__setattr__(self, "multiple", int(self.multiple))
         except (TypeError, ValueError) as error:
             raise InputError(f"preprocess: {error}") from None
         count = 1 if self.channels == "GRAY" else 3
@@ -86,10 +92,22 @@ class Preprocess:
                 )
         if not all(s == s and abs(s) > 0 for s in (*self.std, self.scale)):
             raise InputError(f"preprocess: std {self.std} and scale {self.scale} must not be 0 or NaN")
-        if self.size is not None and min(self.size) < 1:
+        if any(s is not None and s < 1 for s in self.size or ()):
             raise InputError(f"preprocess: size {self.size} must be positive (height, width)")
+        if self.multiple < 1:
+            raise InputError(f"preprocess: multiple is {self.multiple}, expected a positive number")
         if not 0 < self.crop_pct <= 1:
             raise InputError(f"preprocess: crop_pct is {self.crop_pct}, expected a number in (0, 1]")
+
+    def extent(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width that a picture of this size gets."""
+        down, across = self.size or (None, None)
+        if down is None and across is None:
+            free = (height, width)
+        else:
+            free = (ceil(height * (across or 0) / width), ceil(width * (down or 0) / height))
+        tall, wide = (ceil(n / self.multiple) * self.multiple for n in free)
+        return down or tall, across or wide
 
     @classmethod
     def from_dict(cls, data: Any) -> Preprocess:

@@ -262,6 +262,31 @@ def test_paddleocr_has_a_blank_first_and_maybe_a_space_last(tmp_path):
     assert "do not fit" in " ".join(asked(metadata={"character": "a\nb"}, classes=9).notes)
 
 
+LINE = Preprocess(size=(48, None), channels="BGR", scale=1 / 255, mean=(0.5,), std=(0.5,), fit="corner", fill=127.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [(SHAPE, (48, None)), ((1, 3, 32, "w"), (32, None)), ((1, 3, 48, 320), (48, 320)), ((1, 3, "h", 320), (48, 320))],
+)
+def test_a_blank_first_makes_it_a_recogniser_which_is_fed_lines(shape, size):
+    found = asked(metadata={"character": "a\nb\n0"}, classes=4, shape=shape)
+    assert found.notes == []
+    assert found.preprocess == replace(LINE, size=size)
+    assert found.origin["preprocess"].startswith("PaddleOCR's way with recognisers")
+    assert "guess" not in found.origin
+    assert asked(metadata={"character": "0\n90\n180"}, classes=3, shape=shape).preprocess is None
+
+
+def test_a_recognisers_own_height_in_its_inference_file(tmp_path):
+    steps = PADDLEOCR.replace("NormalizeImage: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], scale: 1./255.}",
+                              "RecResizeImg: {image_shape: [3, 40, 320]}")  # fmt: skip
+    found = asked(written(tmp_path, {"inference.yml": steps}), classes=4)
+    assert found.preprocess == replace(LINE, size=(40, None))
+    broken = asked(written(tmp_path, {"inference.yml": steps.replace("[3, 40, 320]", "40")}), classes=4)
+    assert "image_shape is 40, expected channels, height and width" in broken.notes[0]
+
+
 def test_layout_of_triton_is_where_the_shape_says_nothing(tmp_path):
     path = written(tmp_path, {"config.pbtxt": TRITON, "names.txt": "a\nb", "preprocessor_config.json": VIT})
     found = asked(path, shape=(1, "a", "b", "c"))

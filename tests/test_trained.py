@@ -139,6 +139,64 @@ def test_every_letter_has_a_map_and_they_move_from_left_to_right(name):
     assert abs(centres[13] - ink[-1]) < 20
 
 
+def centres(found):
+    maps = np.array(found.saliency_map)
+    return (maps.sum(axis=1) * np.arange(maps.shape[2])).sum(axis=1) / maps.sum(axis=(1, 2))
+
+
+@pytest.mark.parametrize("name", ["read v6", "read v4"])
+def test_a_line_is_read_without_options(name):
+    """The file's characters say that it is one of PaddleOCR's recognisers, which are all fed in one way."""
+    explainer = Explainer(file(name))
+    assert explainer.contract.origin["labels"] == "metadata character (PaddleOCR)"
+    assert "PaddleOCR's way with recognisers" in explainer.contract.origin["preprocess"]
+    assert "guess" not in explainer.contract.origin
+    for text, size, scale, thick in (("Hello World 42", (48, 320), 1.1, 2), ("cat", (30, 60), 0.8, 2),
+                                     ("a long line of text, read as one", (70, 900), 1.5, 3)):  # fmt: skip
+        line = written(size, (text, 6, round(0.7 * size[0]), scale, thick))
+        found = explainer.explain(line)
+        assert "".join(found.label(int(c)) for c in found.classes).strip() == text
+        assert found.saliency_map[0].shape == size
+        middles = centres(found)
+        assert (np.diff(middles) > 0).all()
+        ink = np.flatnonzero((line < 128).any(axis=(0, 2)))
+        assert abs(middles[0] - ink[0]) < 0.6 * size[0]
+        assert abs(middles[len(text) - 1] - ink[-1]) < 0.6 * size[0]
+
+
+@pytest.mark.parametrize("name", ["found v6", "found v4"])
+def test_text_is_found_without_options_in_a_picture_of_any_size(name):
+    explainer = Explainer(file(name))
+    for size in ((320, 480), (317, 471), (291, 500)):
+        picture = written(size, ("Grad-CAM", 60, 110, 2, 4), ("for ONNX", 200, 250, 1.5, 3))
+        found = explainer.explain(picture)
+        assert found.saliency_map[0].shape == size
+        for box in ((60, 60, 360, 125), (200, 210, 420, 265)):
+            assert density(found.saliency_map[0], box) > 1.5
+        odd = size != (320, 480)
+        assert any("the network takes multiples of 32" in note for note in found.notes) == odd
+    assert any("partly a guess" in note for note in found.notes)
+
+
+def test_a_turned_line_is_told_without_options():
+    explainer = Explainer(file("turned v2"), labels=["0", "180"])
+    line = written((60, 400), ("upside down", 6, 42, 1.5, 2))
+    for picture, label in ((line, "0"), (line[::-1, ::-1], "180")):
+        [(_, said, probability)] = explainer.explain(np.ascontiguousarray(picture)).top(1)[0]
+        assert (said, probability > 0.99) == (label, True)
+    assert "a guess: lines of text" in explainer.contract.origin["preprocess"]
+
+
+def test_a_page_is_told_without_options():
+    lines = [("where the score would change", 40, 60 + 70 * i, 0.9, 2) for i in range(3)]
+    page = written((600, 600), *lines)
+    explainer = Explainer(file("orientation"))
+    for turns, label in enumerate(["0", "270", "180", "90"]):
+        found = explainer.explain(np.ascontiguousarray(np.rot90(page, turns)))
+        assert found.top(1)[0][0][1] == label
+        assert density(np.rot90(found.saliency_map[0], -turns), (40, 20, 560, 220)) > 1.5
+
+
 def test_every_character_has_its_box_and_its_map():
     """Boxes over letters that were drawn, maps inside their boxes."""
     letters = [(letter, 14 + 55 * i, 40 + 9 * (i % 3), 1.5, 3) for i, letter in enumerate("A7KB")]

@@ -20,7 +20,7 @@ NOISE = 0.01  # in parts of the input's standard deviation
 
 def picture(settings: Preprocess, seed: int = 0) -> Array:
     """Return a seeded picture (H, W, 3), uint8: colours whose spectrum falls like that of photographs."""
-    height, width = settings.size or (224, 224)
+    height, width = settings.extent(224, 224)
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = 1

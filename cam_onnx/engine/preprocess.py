@@ -26,7 +26,7 @@ def apply(preprocess: Preprocess, picture: NDArray[np.uint8]) -> tuple[NDArray[A
     Parameters
     ----------
     preprocess : Preprocess
-        Where `size` is None the picture keeps its own, whatever `fit` says.
+        What `size` leaves to the picture is not cut: there "crop" is "stretch".
     picture : array (H, W, 3)
         RGB, uint8.
 
@@ -43,8 +43,8 @@ def apply(preprocess: Preprocess, picture: NDArray[np.uint8]) -> tuple[NDArray[A
         Not a picture.
     """
     picture = image.as_picture(picture)
-    size = preprocess.size or (picture.shape[0], picture.shape[1])
-    fit = _FITS[preprocess.fit] if preprocess.size else _stretch  # at its own size nothing is cut or filled
+    size = preprocess.extent(picture.shape[0], picture.shape[1])
+    fit = _stretch if preprocess.fit == "crop" and preprocess.size != size else _FITS[preprocess.fit]
     seen, (top, left), box = fit(picture, size, preprocess)
     if preprocess.channels == "GRAY":
         seen = image.grey(seen)[..., None]

@@ -101,6 +101,14 @@ def from_pictures(
             notes += [f"{shown(loaded.name)}: {note}" for note in loaded.notes]
         else:
             pixels = image.as_picture(source)
+        height, width = settings.extent(*pixels.shape[:2])
+        own = "{}x{}".format(*pixels.shape)
+        limits.check("max_pixels", height * width, f"a picture of {own} becomes", "pixels")
+        if settings.multiple > 1 and (height, width) != pixels.shape[:2] and None in (settings.size or (None,)):
+            notes.append(
+                f"{own} pixels are fed as {height}x{width}: the network takes multiples of {settings.multiple} "
+                "(set size, --size, for others)"
+            )
         prepared, box = preprocess.apply(settings, pixels)
         pictures.append(pixels)
         tensors.append(prepared)

@@ -11,7 +11,9 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.contract import Preprocess
 from cam_onnx.graph.locate import Score
+from cam_onnx.graph.multiples import multiple
 from cam_onnx.graph.normalised import normalised
+from cam_onnx.graph.text_lines import text_lines
 from cam_onnx.graph.unbatched import unbatched
 from cam_onnx.options import Settings
 from cam_onnx.sources.beside import Beside
@@ -64,7 +66,10 @@ def facts(
         widths=tuple(dims),
     )
     inside = None if isinstance(given, Preprocess) or not shaped else normalised(model, picture)
-    return known(subject, given, settings.get("labels"), inside)
+    if all(isinstance(d, int) for d in (subject.shape or ())[1:]):
+        return known(subject, given, settings.get("labels"), inside)
+    hint, steps = text_lines(model.graph, subject), multiple(model.graph)
+    return known(subject, given, settings.get("labels"), inside, hint=hint, multiple=steps)
 
 
 def _shape(value: ir.Value | None) -> tuple[int | str | None, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cam_onnx.sources.beside import Unusable
+from cam_onnx.sources.paddle import line_of_text
 from cam_onnx.sources.table import Said, Subject, mapping, names, number, numbers
 
 __all__ = ["deepness", "openvino", "paddleocr", "standard", "ultralytics"]
@@ -90,7 +91,11 @@ def openvino(subject: Subject) -> Iterator[Said]:
 
 
 def paddleocr(subject: Subject) -> Iterator[Said]:
-    """One character or label a line. Recognisers have the blank of CTC first, and often a space last."""
+    """One character or label a line. Recognisers have the blank of CTC first, and often a space last.
+
+    PaddleOCR and RapidOCR feed all recognisers in one way, which no file spells out. Of classifiers with `character`
+    (orientations) the labels are all there is.
+    """
     if "character" not in subject.metadata:
         return
     lines = tuple(subject.metadata["character"].replace("\r\n", "\n").split("\n"))
@@ -101,6 +106,8 @@ def paddleocr(subject: Subject) -> Iterator[Said]:
     if not fitting:
         raise Unusable(f"{len(lines):,} characters do not fit the model's scores")
     yield Said("metadata character (PaddleOCR)", labels=fitting[0])
+    if fitting[0] != lines:
+        yield Said("PaddleOCR's way with recognisers, which metadata character says it is", line_of_text(subject))
 
 
 def deepness(subject: Subject) -> Iterator[Said]:

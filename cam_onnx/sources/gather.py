@@ -7,13 +7,14 @@ with a scale of another would be nobody's. What no source says is the model's ow
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from math import lcm
 from typing import Any
 
 from cam_onnx import bundled, files
 from cam_onnx.contract import Preprocess
 from cam_onnx.errors import CamOnnxError, InputError, shown
-from cam_onnx.inputs import extents, guess, resolve
+from cam_onnx.inputs import extents, guess, resolve, sized
 from cam_onnx.sources.beside import Unusable
 from cam_onnx.sources.lists import lines
 from cam_onnx.sources.order import SOURCES
@@ -28,9 +29,10 @@ GROUPS = {
     "size": ("size",),
     "layout": ("layout",),
     "dtype": ("dtype",),
+    "multiple": ("multiple",),
 }
 DEFAULTS = {each.name: each.default for each in fields(Preprocess)}
-GIVEN = "given"
+GIVEN, STRIDES = "given", "the graph's strides"
 IMAGENET = 1000
 
 
@@ -61,6 +63,8 @@ def known(
     labels: Sequence[str] | None = None,
     graph: Said | None = None,
     recorded: Said | None = None,
+    hint: Said | None = None,
+    multiple: int = 1,
 ) -> Known:
     """Ask every source.
 
@@ -75,6 +79,10 @@ def known(
         What the graph itself does to its input.
     recorded : Said, optional
         What a converted file says of itself: it is trusted before all others.
+    hint : Said, optional
+        A guess at the network's kind, which is better than one from its input alone.
+    multiple : int
+        Of what the network needs the sizes to be that its input leaves open.
 
     Raises
     ------
@@ -88,10 +96,14 @@ def known(
     origin = {"labels": named[1]} if named else {}
     settled: Preprocess | None
     if isinstance(given, Preprocess):
-        settled, origin["preprocess"] = given, GIVEN
+        open_ = None in (given.size or (None,))
+        settled = replace(given, multiple=lcm(given.multiple, multiple)) if open_ else given
+        origin["preprocess"] = GIVEN
     else:
         others = [*([recorded] if recorded else []), *said]
-        settled, more = _settled(subject, dict(given or {}), others, graph, notes)
+        if multiple > 1:
+            others.append(Said(STRIDES, {"multiple": multiple}))
+        settled, more = _settled(subject, dict(given or {}), others, graph, hint, notes)
         origin |= more
     return Known(settled, named[0] if named else None, origin, notes)
 
@@ -113,7 +125,7 @@ def _of(where: str, subject: Subject) -> str:
 
 
 def _settled(
-    subject: Subject, given: dict[str, Any], said: list[Said], graph: Said | None, notes: list[str]
+    subject: Subject, given: dict[str, Any], said: list[Said], graph: Said | None, hint: Said | None, notes: list[str]
 ) -> tuple[Preprocess | None, dict[str, str]]:
     """Return the preprocessing and where it is from; what contradicts the model's input is left out, with a note."""
     if subject.shape is None:
@@ -126,7 +138,7 @@ def _settled(
         return None, {}
     first = [Said(GIVEN, given)] if given else []
     others = []
-    for each in [*filter(lambda one: one.fields, said), *([graph] if graph else [])]:
+    for each in [*filter(lambda one: one.fields, said), *filter(None, (graph, hint))]:
         try:
             resolve(_merged([each], guessed, subject)[0], subject.shape, subject.dtype)
         except InputError as error:
@@ -139,13 +151,12 @@ def _settled(
     settled = resolve(merged, subject.shape, subject.dtype)
     notes += [f"{each.where}: {doubt}" for each in others for doubt in each.doubts]
     from_ = {"preprocess": _from(origin)}
-    by_graph = graph is not None and graph in others
-    if origin["values"] is None or (by_graph and graph is not None and origin["values"] == graph.where):
+    if origin["values"] in (None, *(each.where for each in (graph, hint) if each is not None)):
         from_["guess"] = (
             f"preprocessing is partly a guess ({from_['preprocess']}): {spoken(settled)}; say what the model was "
             "trained with by preprocess= (--preprocess)"
         )
-    elif by_graph and graph is not None:
+    elif graph is not None and graph in others:
         notes.append(f"{graph.where}, and {origin['values']} may say the same once more: look whether both are meant")
     return settled, from_
 
@@ -180,7 +191,7 @@ def _from(origin: Mapping[str, str | None]) -> str:
     """Return ``values and channels: <source>; ...; fit: a guess``."""
     groups: dict[str, list[str]] = {}
     for group, where in origin.items():
-        if where is None and group in ("size", "layout", "dtype"):
+        if where is None and group in ("size", "layout", "dtype", "multiple"):
             continue
         groups.setdefault(where or "a guess", []).append(group)
     if len(groups) == 1:
@@ -213,12 +224,11 @@ def _labels(subject: Subject, said: list[Said], notes: list[str]) -> tuple[tuple
 
 def spoken(settled: Preprocess) -> str:
     """Return a preprocessing in a few words."""
-    size = "its own size" if settled.size is None else f"{settled.size[0]}x{settled.size[1]}"
     fit = {"crop": f"crop {settled.crop_pct:g}", "letterbox": f"letterbox ({settled.fill:g})"}.get(
         settled.fit, settled.fit
     )
-    how = "" if settled.size is None else f" by {fit}, {settled.interpolation}"
-    return f"{settled.channels} {size}{how}, {_formula(settled)}, {settled.layout} {settled.dtype}"
+    how = "" if settled.size is None and settled.multiple == 1 else f" by {fit}, {settled.interpolation}"
+    return f"{settled.channels} {sized(settled)}{how}, {_formula(settled)}, {settled.layout} {settled.dtype}"
 
 
 def _formula(settled: Preprocess) -> str:

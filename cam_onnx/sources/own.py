@@ -63,5 +63,5 @@ def told(data: dict[str, Any]) -> dict[str, Any]:
         settled = Preprocess.from_dict(data)
     except InputError as error:
         raise Unusable(str(error).removeprefix("preprocess: ")) from None
-    given = asdict(settled)
-    return {name: value for name, value in given.items() if name in data or name not in ("size", "layout", "dtype")}
+    models = ("size", "layout", "dtype", "multiple")  # its own, where nothing is said
+    return {name: value for name, value in asdict(settled).items() if name in data or name not in models}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from cam_onnx.inputs import extents
 from cam_onnx.sources.beside import Unusable
 from cam_onnx.sources.table import Said, Subject, names, number, numbers
 from cam_onnx.sources.yaml import parse
 
-__all__ = ["inference"]
+__all__ = ["inference", "line_of_text"]
 
 FILES = ("inference.yml", "infer_cfg.yml")
 INTERPOLATIONS = {0: "nearest", 1: "bilinear", 2: "bicubic", 3: "area", 4: "lanczos"}  # of OpenCV
@@ -92,6 +93,21 @@ def _normalize(options: dict[str, Any], fields: dict[str, Any]) -> None:
     fields["std"] = numbers(1.0 if std is None else std, "std")
 
 
+def line_of_text(subject: Subject, height: int = 48) -> dict[str, Any]:
+    """Return how PaddleOCR feeds a recogniser: lines of one height (48 from its third version on), BGR from -1 to 1."""
+    own, _ = extents(subject.shape or (0, 0, None, None), "NCHW")
+    return dict(
+        channels="BGR", scale=1 / 255, mean=(0.5,), std=(0.5,), size=(own or height, None), fit="corner", fill=127.5
+    )
+
+
+def _line(options: dict[str, Any], fields: dict[str, Any]) -> None:
+    shape = options.get("image_shape")
+    if not isinstance(shape, list) or len(shape) != 3:
+        raise Unusable(f"image_shape is {str(shape)[:60]}, expected channels, height and width")
+    fields |= line_of_text(Subject(), _size(shape[1:])[0]) | {"channels": fields.get("channels", "BGR")}
+
+
 STEPS = {
     "DecodeImage": _decode,
     "ReadImage": lambda options, fields: _decode({"img_mode": options.get("format")}, fields),
@@ -101,6 +117,7 @@ STEPS = {
     "Crop": _crop,
     "NormalizeImage": _normalize,
     "Normalize": _normalize,
+    "RecResizeImg": _line,
 }
 
 
