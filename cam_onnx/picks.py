@@ -58,7 +58,8 @@ def boxes(scores: Array, corners: Array, each: int, count: int, cls: int = -1) -
     Parameters
     ----------
     scores : array (A * C,)
-    corners : array (A, 4), or (0, 4) where they are not known: then each row counts as a place of its own.
+    corners : array (A, 4), (A * C, 4) where each class has a box of its own, or (0, 4) where they are not known: then
+        each row counts as a place of its own.
     each : int
         C.
     count : int
@@ -76,9 +77,19 @@ def boxes(scores: Array, corners: Array, each: int, count: int, cls: int = -1) -
         if any(row == other // each for other in kept):
             continue
         near = [other for other in kept if own == other % each] if len(corners) else []
-        if all(_iou(corners[row], corners[other // each]) <= OVERLAP for other in near):
+        if not near:
+            kept.append(entry)
+            continue
+        here, *others = (_corner(corners, len(scores), other, each) for other in (entry, *near))
+        if all(_iou(here, other) <= OVERLAP for other in others):
             kept.append(entry)
     return kept
+
+
+def _corner(corners: Array, entries: int, entry: int, each: int) -> Array:
+    """Return the box of an entry: its own, or its row's."""
+    found: Array = corners[entry if len(corners) == entries else entry // each]
+    return found
 
 
 def letters(values: Array, each: int, cls: int = -1) -> list[int]:
@@ -138,7 +149,7 @@ def placed(
     result: list[Placed | None] = []
     for i, target in zip(owner, targets, strict=True):
         corners = found.boxes[i]
-        x0, y0, x1, y1 = map(float, corners[target // contract.each])
+        x0, y0, x1, y1 = map(float, _corner(corners, found.logits.shape[1], target, contract.each))
         if np.abs(corners).max() > 2:  # else in parts of the picture already
             x0, y0, x1, y1 = x0 / width, y0 / height, x1 / width, y1 / height
         top, left, bottom, right = (0.0, 0.0, height, width) if rectangles[i] is None else rectangles[i]

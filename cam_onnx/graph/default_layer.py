@@ -20,7 +20,7 @@ from cam_onnx.errors import shown
 from cam_onnx.graph.alike import alike
 from cam_onnx.graph.dense_layers import VIEWS, dense_layers
 from cam_onnx.graph.extent import ALIGNED, Extent
-from cam_onnx.graph.roles import Roles
+from cam_onnx.graph.roles import REGIONS, Roles
 from cam_onnx.graph.strides import Strides, strides
 
 __all__ = ["choose", "extent_of"]
@@ -46,6 +46,8 @@ def choose(
 ) -> tuple[list[ir.Value], str]:
     """Return the default among `found`, which stand in the order of the graph, and why; none, and why not."""
     values = list(found)
+    if regions := [node for node in extent.nodes if alike(node).op_type in REGIONS]:
+        return _of_regions(extent, regions, found, roles)
     ends = extent.ends()
     spatial = [value for value in values if found[value].tokens is None]
     if not ends or extent.holds(score) or _is_head(extent, score):
@@ -67,6 +69,25 @@ def choose(
     if _is_attention(extent, last):
         return [known], f"enters the last attention ({label(last)}), behind which one token is read"
     return [known], "the last tokens before the pooling"
+
+
+def _of_regions(
+    extent: Extent, regions: list[ir.Node], found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]
+) -> tuple[list[ir.Value], str]:
+    """Return what a second stage reads its regions from: behind that a place is one of a region, not of the picture."""
+    layers: list[ir.Value] = []
+    for node in regions:
+        read = node.inputs[0]
+        if read is None or not extent.is_on(read):
+            continue
+        known = _known(extent, read, found)
+        if known is None:
+            return [], f"regions are read from {shown(read.name)!r}, {_unknown(read, roles)}"
+        layers.append(known)
+    layers = sorted(set(layers), key=list(found).index)
+    return layers, f"one of {len(layers)} grids that regions are read from" if len(layers) > 1 else (
+        "the grid that regions are read from"
+    )
 
 
 def _is_head(extent: Extent, score: ir.Value) -> bool:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.subgraphs import graphs
 from cam_onnx.autodiff.val import cotangent_of
+from cam_onnx.graph.chosen import before_choice, chosen_outputs
 from cam_onnx.graph.heads import VIEWS, Head, gives, rows
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.sorted_heads import before_sorting
@@ -23,7 +24,12 @@ __all__ = ["find"]
 
 def find(model: Model) -> Head | str | None:
     """Return the detection head; a text: there is one, and why it is not understood; None: there is none."""
-    for recognise in (_before_suppression, before_sorting, _chosen_already, _apart, rows):
+    suppressed = _before_suppression(model)
+    if not isinstance(suppressed, Head) and (head := before_choice(model)) is not None:
+        return head
+    if suppressed is not None:
+        return suppressed
+    for recognise in (before_sorting, _chosen_already, _apart, rows):
         if (found := recognise(model)) is not None:
             return found
     return None
@@ -166,16 +172,8 @@ def _inside(model: Model) -> Iterator[ir.Node]:
 
 
 def _chosen_already(model: Model) -> str | None:
-    """(K, 4) beside (K,), or (N, K, 4) beside (N, K): boxes that were sorted and chosen, with one score each."""
-    outputs = [o for o in model.graph.outputs if cotangent_of(o) is not None]
-    for box in (o for o in outputs if len(_sizes(o)) in (2, 3) and _sizes(o)[-1] == 4):
-        for score in outputs:
-            sizes = _sizes(score)
-            fits = all(a == b or not isinstance(a, int) or not isinstance(b, int)
-                       for a, b in zip(sizes, _sizes(box), strict=False))  # fmt: skip
-            if len(sizes) == len(_sizes(box)) - 1 and fits and (len(sizes) > 1 or not isinstance(sizes[0], int)):
-                return f"{score.name} has one score for each box of {box.name}: they were chosen inside the file"
-    return None
+    ends = chosen_outputs(model)
+    return ends and f"{ends[1].name} has one score for each box of {ends[0].name}: they were chosen inside the file"
 
 
 def _sparse(scores: ir.Value) -> bool:

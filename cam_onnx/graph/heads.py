@@ -17,11 +17,24 @@ from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import follow
 
-__all__ = ["VIEWS", "Head", "cells", "gives", "picture_sizes", "rows"]
+__all__ = ["VIEWS", "Head", "Unchosen", "cells", "gives", "picture_sizes", "rows"]
 
 LONGEST = 1 << 20  # characters of a list of names
 _STRIDES = [(8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (8, 16, 32, 64, 128), (16, 32), (32,), (16,), (8,)]
 VIEWS = {"Cast", "Contiguous", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+
+
+@dataclass(frozen=True)
+class Unchosen:
+    """Boxes (K, 4) that were chosen among all candidates, to be computed again without the choice.
+
+    `hanging`: all values that are computed of the scores; `each`: every class of a candidate has a box of its own, but
+    for the one that stands for nothing.
+    """
+
+    value: ir.Value
+    hanging: frozenset[ir.Value]
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,10 @@ class Head:
     Attributes
     ----------
     scores, boxes : onnx_ir.Value
-        One value for both, or two. `boxes` None: not known.
+        One value for both, or two. `boxes` None: not known; `Unchosen`: chosen inside the file.
+    parts : tuple of onnx_ir.Value
+        Of the scores, (A, C) each or (1, A, C), in the order of `Unchosen` boxes. The class that stands for nothing
+        keeps its place: classes are numbered as the file does.
     turned : bool
         Candidates are the last axis: (N, parts, A); of `scores`.
     first : int
@@ -52,7 +68,7 @@ class Head:
     """
 
     scores: ir.Value
-    boxes: ir.Value | None
+    boxes: ir.Value | Unchosen | None
     why: str
     turned: bool = False
     first: int = 0
@@ -61,6 +77,7 @@ class Head:
     activation: str = ""
     form: str = ""
     strides: tuple[int, ...] = ()
+    parts: tuple[ir.Value, ...] = ()
 
 
 @dataclass(frozen=True)

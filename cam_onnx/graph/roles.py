@@ -17,10 +17,13 @@ from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
 from cam_onnx.graph.positions import LIST, Positions, along, back, dims, merged
 from cam_onnx.graph.unbatched import unbatched
 
-__all__ = ["Roles", "axes_of", "follow", "has_extent"]
+__all__ = ["REGIONS", "Roles", "axes_of", "follow", "has_extent"]
 
-# per axis: "n", "c", "s0", "s1", ..., "t" (a list of positions, see `positions`), "d0", ..., "w" (see `cells`) or "?"
+# per axis: "n", "c", "s0", "s1", ..., "t" (a list of positions, see `positions`), "d0", ..., "w" (see `cells`), "r"
+# (regions cut out of the picture, whose places are their own) or "?"
 Roles = tuple[str, ...]
+
+REGIONS = {"MaxRoiPool", "RoiAlign"}
 
 _CHANNELS_FIRST = {
     "AveragePool",
@@ -105,7 +108,10 @@ def _of_output(node: Node, index: int, roles: dict[ir.Value, Roles]) -> Roles | 
         if rank is None or rank < 3:
             return None
         batch = known[0][1][0] if known else "n"  # windows are samples to a convolution, which does not mix them
-        return (batch, "c", *"?" * (rank - 2)) if isinstance(batch, Windows) else channels_first(rank)
+        apart = isinstance(batch, Windows) or batch == "r"
+        return (batch, "c", *"?" * (rank - 2)) if apart else channels_first(rank)
+    if node.op_type in REGIONS:
+        return ("r", "c", "?", "?")
     if not known:
         return None
     x, source = known[0]

@@ -17,17 +17,20 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import Val
 from cam_onnx.errors import InputError, ScoreNotFound, shown
 from cam_onnx.graph.choice import batch_axis
+from cam_onnx.graph.chosen import computed_again
 from cam_onnx.graph.detectors import find
-from cam_onnx.graph.heads import Head, picture_sizes
+from cam_onnx.graph.heads import Head, Unchosen, picture_sizes
 from cam_onnx.graph.roles import follow
 from cam_onnx.kinds import Kind
 
 __all__ = ["Rows", "area", "head_of", "rows"]
 
+NEVER = -1e4  # of a logarithm of a probability; it fits into 16 bits
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Values (N, rows * C), C, and corners (N, rows, 4) in pixels of the network's input or parts of it."""
+    """Values (N, rows * C), C, and corners (N, rows, 4), or of every entry, in pixels of the input or parts of it."""
 
     values: Val
     classes: int
@@ -71,6 +74,8 @@ def _letters(op: Emitter, model: Model, source: ir.Value) -> Rows:
 
 def _boxes(op: Emitter, model: Model) -> Rows:
     head = head_of(model)
+    if isinstance(head.boxes, Unchosen) or head.parts:
+        return _unchosen(op, model, head)
     x = op.primal(head.scores)
     count, parts = (x.dims[i] for i in ((2, 1) if head.turned else (1, 2)))
     table = op.Transpose(x, perm=[0, 2, 1]) if head.turned else x  # (N, A, parts)
@@ -89,8 +94,30 @@ def _boxes(op: Emitter, model: Model) -> Rows:
     return Rows(op.Flatten(scores, axis=1), classes, total, _corners(op, model, head, table))
 
 
+def _unchosen(op: Emitter, model: Model, head: Head) -> Rows:
+    """Of what was chosen inside the file: all candidates, one picture's."""
+    parts, classes = [op.primal(part) for part in head.parts], head.classes
+    assert classes is not None
+    table = parts[0] if len(parts) == 1 else op.Concat(*parts, axis=0)
+    if parts[0].rank == 2:
+        table = op.Unsqueeze(table, [0])
+    if head.activation in ("first", "last"):
+        never = np.zeros(classes, np.float32)
+        never[0 if head.activation == "first" else -1] = NEVER
+        table = op.LogSoftmax(table, axis=2) + op.constant(never)
+    corners = None
+    if isinstance(head.boxes, Unchosen):
+        corners = computed_again(op, model, head.boxes)
+        if head.boxes.each and head.activation in ("first", "last"):
+            apart = op.Reshape(corners, [-1, classes - 1, 4])
+            pads = [0, 1, 0, 0, 0, 0] if head.activation == "first" else [0, 0, 0, 0, 1, 0]
+            corners = op.Reshape(op.Pad(apart, pads), [-1, 4])
+        corners = op.Unsqueeze(corners, [0])
+    return Rows(op.Flatten(table, axis=1), classes, None, corners)
+
+
 def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:
-    if head.boxes is None or not head.form:
+    if head.boxes is None or isinstance(head.boxes, Unchosen) or not head.form:
         return None
     boxes = op.Slice(table, [0], [4], [2]) if head.boxes is head.scores else op.primal(head.boxes)
     if head.form == "corners":

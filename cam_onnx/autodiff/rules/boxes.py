@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.taps import floats, read
 from cam_onnx.autodiff.val import Val
@@ -52,7 +54,8 @@ class Boxes:
             count = most = op.constant(float(ratio), g.dtype)
         else:  # as many as the bin has pixels: of each box its own number
             count = op.Max(op.Ceil(extent / float(bins)), 0.0)
-            most = op.Max(op.ReduceMax(count, keepdims=0), 1.0)
+            least = op.constant(np.ones(1, np.float32), g.dtype)  # of no boxes there is no maximum
+            most = op.ReduceMax(op.Concat(op.Reshape(count, [-1]), op.Cast(least, to=g.dtype), axis=0), keepdims=0)
         index = floats(op, op.Range(0, op.Cast(most, to=7), 1), g)
         bin_ = floats(op, op.constant(list(range(bins))), g)
         part = (op.Unsqueeze(bin_, [1]) + (index + 0.5) / op.Max(count, 1.0)) / float(bins)

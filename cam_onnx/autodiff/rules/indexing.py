@@ -19,9 +19,12 @@ __all__: list[str] = []
 def gather(op: Emitter, g: Val, y: Val, x: Val, indices: Val, axis: int) -> Val:
     """Add every entry where it was read; an entry may have been read several times."""
     axis %= x.rank
-    lead, rest = op.shape(x, 0, axis), op.shape(x, axis + 1)
-    parts = [p for p, n in ((lead, axis), (op.constant([-1]), 1), (rest, x.rank - axis - 1)) if n]
-    flat = op.Reshape(g, op.Concat(*parts, axis=0) if len(parts) > 1 else parts[0])
+    if indices.rank < 2:  # no -1, which would not do where an axis in front is empty
+        flat = g if indices.rank else op.Unsqueeze(g, [axis])
+    else:
+        lead, rest = op.shape(x, 0, axis), op.shape(x, axis + 1)
+        parts = [p for p, n in ((lead, axis), (op.constant([-1]), 1), (rest, x.rank - axis - 1)) if n]
+        flat = op.Reshape(g, op.Concat(*parts, axis=0) if len(parts) > 1 else parts[0])
     size = x.dims[axis]
     if indices.known is not None and isinstance(size, int):
         at = indices.known.reshape(-1) % size

@@ -36,31 +36,29 @@ def roi_boxes(
 
 
 def summed_by_image(op: Emitter, rows: Val, columns: Val, own: Val) -> Val:
-    """Return what boxes add to images: `rows` (R, bins, P) times `columns` (R, bins, Q), summed: (N, P, Q)."""
+    """Return what boxes add to images: `rows` (R, bins, P) times `columns` (R * bins, Q), summed: (N, P, Q)."""
     parts = op.Unsqueeze(rows, [0]) * op.Unsqueeze(own, [2, 3])
     left = op.Reshape(parts, op.Concat([0, -1], op.Slice(op.Shape(rows), [2], [3], [0]), axis=0))
-    right = op.Reshape(columns, op.Concat([-1], op.Slice(op.Shape(columns), [2], [3], [0]), axis=0))
-    return op.MatMul(op.Transpose(left, perm=[0, 2, 1]), right)
+    return op.MatMul(op.Transpose(left, perm=[0, 2, 1]), columns)
 
 
 def seen_by_box(op: Emitter, columns: Val, images: Val, own: Val, bins: int) -> Val:
-    """Return `columns` (R, bins, Q) times each box's own image (N, Q, P): (R, bins, P)."""
-    flat = op.Reshape(columns, op.Concat([-1], op.Slice(op.Shape(columns), [2], [3], [0]), axis=0))
-    every = op.MatMul(flat, images)
+    """Return `columns` (R * bins, Q) times each box's own image (N, Q, P): (R, bins, P)."""
+    every = op.MatMul(columns, images)
     shape = op.Concat([0, -1, bins], op.Slice(op.Shape(images), [2], [3], [0]), axis=0)
     return op.ReduceSum(op.Reshape(every, shape) * op.Unsqueeze(own, [2, 3]), [0], keepdims=0)
 
 
 def bins_first(op: Emitter, v: Val, axis: int) -> Val:
-    """Reshape (R, C, H, W), of which `axis` counts bins, to (R, bins, rest)."""
-    return op.Reshape(op.Transpose(v, perm=[0, axis, 1, 5 - axis]), [0, 0, -1])
+    """Reshape (R, C, H, W), of which `axis` counts bins, to (R * bins, rest); R may be 0, as on a pyramid's level."""
+    return op.Flatten(op.Transpose(v, perm=[0, axis, 1, 5 - axis]), axis=2)
 
 
 def roi_align_x(op: Emitter, g: Val, y: Val, x: Val, rois: Val, batch: Val, mode: str, **box: object) -> Val:
     rows, columns = roi_boxes(op, g, x, rois, **box)  # type: ignore[arg-type]
     if mode == "max":
         return Winners.of(op, x, batch, *align_candidates(op, rows, columns)).spread(op, g, x, batch)
-    wide = bins_first(op, op.MatMul(g, op.Unsqueeze(columns.matrix(op), [1])), 2)  # (R, bins, C * W)
+    wide = bins_first(op, op.MatMul(g, op.Unsqueeze(columns.matrix(op), [1])), 2)  # (R * bins, C * W)
     flat = summed_by_image(op, rows.matrix(op), wide, own_image(op, x, batch, g))  # (N, H, C * W)
     shape = op.Concat([0, 0], op.shape(x, 1, 2), op.shape(x, 3, 4), axis=0)
     return op.Transpose(op.Reshape(flat, shape), perm=[0, 2, 1, 3])
