@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -84,7 +85,14 @@ def test_a_logit_beyond_the_calibrated_range_is_still_explained(form, demo_in, c
     assert cosine(e.gradients, cat.gradients) > 0.98
 
 
-def test_a_product_cut_off_in_front_of_the_scores_own_bias_is_still_explained():
+QLINEAR = """q = QuantizeLinear(flat, s, z) product = QLinearMatMul(q, s, z, w, ws, wz, narrow, z)
+    bias = QuantizeLinear(b, wide, z) sum = com.microsoft.QLinearAdd(product, narrow, z, bias, wide, z, wide, z)"""
+QDQ = """v = DequantizeLinear(w, ws, wz) f = MatMul(flat, v) product = QuantizeLinear(f, narrow, z)
+    p = DequantizeLinear(product, narrow, z) total = Add(p, b) sum = QuantizeLinear(total, wide, z)"""
+
+
+@pytest.mark.parametrize("head", [QLINEAR, QDQ], ids=["QOperator", "QDQ"])
+def test_a_product_cut_off_in_front_of_the_scores_own_bias_is_still_explained(head):
     """Paddle's linear layer is a MatMul and an Add, which a quantiser gives a range each."""
     rng = np.random.default_rng(0)
     weights = {
@@ -93,16 +101,13 @@ def test_a_product_cut_off_in_front_of_the_scores_own_bias_is_still_explained():
         "wide": np.float32(0.01), "axes": np.array([2, 3]),
     }  # fmt: skip
     model = onnx.parser.parse_model(
-        """
+        f"""
         <ir_version: 8, opset_import: ["": 18, "com.microsoft": 1]>
-        two_ranges (float[N,3,4,4] image) => (float[N,5] logits) {
+        two_ranges (float[N,3,4,4] image) => (float[N,5] logits) {{
         features = Relu(image)
         flat = ReduceMean<keepdims=0>(features, axes)
-        q = QuantizeLinear(flat, s, z)
-        product = QLinearMatMul(q, s, z, w, ws, wz, narrow, z)
-        bias = QuantizeLinear(b, wide, z)
-        sum = com.microsoft.QLinearAdd(product, narrow, z, bias, wide, z, wide, z)
-        logits = DequantizeLinear(sum, wide, z) }
+        {head}
+        logits = DequantizeLinear(sum, wide, z) }}
         """
     )
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in weights.items())
@@ -110,6 +115,30 @@ def test_a_product_cut_off_in_front_of_the_scores_own_bias_is_still_explained():
     e = Explainer(model, layers="features", providers="cpu").explain(inputs={"image": image}, target=1)
     np.testing.assert_allclose(e.gradients[0, :, 0, 0], weights["w"][:, 1] * 0.01 / 16, rtol=1e-5)
     assert e.reasons == [None]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("kind", ["int8", "int4", "uint4", "float8_e4m3fn", "float8_e5m2"])
+def test_a_class_s_weights_of_a_few_bits(kind, axis):
+    """Gather takes no 4 bits and no float8: there the row is taken of the real numbers."""
+    rng, dtype = np.random.default_rng(0), np.dtype(getattr(ml_dtypes, kind, kind))
+    w, scales = rng.integers(1, 8, (3, 5)).astype(dtype), np.linspace(0.01, 0.05, (3, 5)[axis], dtype=np.float32)
+    model = onnx.parser.parse_model(
+        f"""
+        <ir_version: 10, opset_import: ["": 21]>
+        few_bits (float[N,3,4,4] image) => (float[N,5] logits) {{
+        features = Relu(image)
+        pooled = GlobalAveragePool(features)
+        flat = Flatten(pooled)
+        v = DequantizeLinear<axis={axis}>(w, scales)
+        logits = MatMul(flat, v) }}
+        """
+    )
+    model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in (("w", w), ("scales", scales)))
+    image = rng.standard_normal((1, 3, 4, 4)).astype(np.float32)
+    e = Explainer(model, layers="features", providers="cpu").explain(inputs={"image": image}, target=1)
+    expected = w.astype(np.float32) * np.expand_dims(scales, 1 - axis)
+    np.testing.assert_allclose(e.gradients[0, :, 0, 0], expected[:, 1] / 16, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.quantised import dequantised, scale_of
 from cam_onnx.autodiff.val import Val
 
@@ -43,13 +44,20 @@ def _rows_of(op: Emitter, weight: ir.Value, index: Val, axis: int) -> Val:
     """Gather from a weight as it is stored: of a quantised one, a few rows become numbers, not all."""
     node = weight.producer()
     whole = node is not None and node.op_type == "DequantizeLinear" and "block_size" not in node.attributes
-    stored = node.inputs[0] if node is not None and whole else None
-    given = [] if node is None else [v for v in node.inputs[1:] if v is not None]
-    if node is None or stored is None or not stored.is_initializer() or any(v.shape is None for v in given):
+    read = [v for v in node.inputs if v is not None] if node is not None and whole else []
+    stored = bool(read) and read[0].is_initializer() and all(v.shape is not None and _gathered(op, v) for v in read)
+    if node is None or not stored:
         return op.Gather(Val(op, weight), index, axis=axis)
     along = node.attributes["axis"].as_int() % 2 if "axis" in node.attributes else 1
-    parts = [op.primal(v) for v in given]
+    parts = [op.primal(v) for v in read[1:]]
     if along == axis and parts[0].dims not in ([], [1]):
         parts = [op.Gather(v, index) for v in parts]
-    rows = op.Gather(Val(op, stored), index, axis=axis)
+    rows = op.Gather(Val(op, read[0]), index, axis=axis)
     return dequantised(op, rows, parts[0], parts[1] if len(parts) > 1 else None, along)
+
+
+def _gathered(op: Emitter, v: ir.Value) -> bool:
+    """Whether Gather takes entries of this type: not of 4 bits, nor float8."""
+    known = spelling.schema("Gather", op.opset)
+    kinds = {kind for each in known.type_constraints for kind in each.allowed_type_strs} if known else set()
+    return v.dtype is not None and f"tensor({v.dtype.name.lower()})" in kinds

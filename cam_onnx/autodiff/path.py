@@ -128,7 +128,7 @@ def refuse(path: Path, where: str, between: str) -> None:
 
 
 _ADDED = {"Add": (0, 1), "QLinearAdd": (0, 3)}  # where the summands stand among the inputs
-_PASSED = COPIES | {"Cast", "DequantizeLinear"}
+_PASSED = COPIES | {"Cast", "DequantizeLinear", "QuantizeLinear"}
 
 
 def givers(value: ir.Value) -> Iterator[ir.Node]:

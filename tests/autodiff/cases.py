@@ -656,6 +656,8 @@ CASES = [
         derounded="com.microsoft.QuantizeLinear", x=normal(4, 9), s=scale(3e-5), z=zero(30000, "uint16")),
     row("q = com.microsoft.QuantizeLinear(x, s, z) r = Transpose<perm=[1,0]>(q) y = com.microsoft.DequantizeLinear(r, s, z)",
         derounded="com.microsoft.DequantizeLinear", x=normal(4, 9), s=scale(3e-5), z=zero(0, "int16")),
+    row("q = com.microsoft.QuantizeLinear<axis=1>(x, s, z) y = com.microsoft.DequantizeLinear<axis=1>(q, s, z)", why="per axis",
+        derounded="com.microsoft.QuantizeLinear", x=normal(9, 3), s=scale(3e-5, 2e-5, 1e-5), z=np.array([0, 9, -300], np.int16)),
     row("q = QuantizeLinear(x, s, z) w = DequantizeLinear(q, s2, z) y = Mul(w, w)", derounded="DequantizeLinear", why="another scale",
         x=normal(4, 9), s=scale(0.01), s2=scale(0.03), z=zero(128)),
     *(
@@ -685,6 +687,7 @@ CASES = [
     row("y = DequantizeLinear<axis=1, block_size=3>(q, s, z)", q=integers("int8", 2, 7, 2), s=positive(2, 3, 2), z=integers("int8", 2, 3, 2),
         opset=21, why="in blocks", **SCALED),
     row("y = com.microsoft.DequantizeLinear(q, s, z)", q=integers("uint16", 4, 5, low=0), s=positive(), z=zero(9, "uint16"), **SCALED),
+    row("y = com.microsoft.DequantizeLinear<axis=0>(q, s, z)", q=integers("int16", 4, 5), s=positive(4), z=integers("int16", 4), why="per axis", **SCALED),
     row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s2, z)", derounded="QuantizeLinear", why="its scale is computed",
         x=normal(4, 9), s=exactly(0.01), s2=scale(0.03), z=zero(128)),
     row("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", derounded="QuantizeLinear", why="the scale of both is computed",

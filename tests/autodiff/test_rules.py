@@ -82,6 +82,12 @@ def test_every_rule_has_a_case():
     assert {(rule.domain, rule.op_type) for rule in DIFFERENTIABLE} - rows == set()
 
 
+def test_attributes_of_operators_without_a_schema_are_told_from_their_inputs():
+    """Where no schema says what an attribute is, a rule's keyword-only parameters do; all others are inputs."""
+    entries = [(rule, e) for rule in RULES if rule.domain for e in rule.entries if isinstance(e, Vjp)]
+    assert [(rule.op_type, e.parameters) for rule, e in entries if len(e.parameters) > len(rule.entries)] == []
+
+
 def test_every_operator_with_a_body_has_a_row():
     """What computes by subgraphs, and what is differentiated as other operators."""
     bodies = {rule.op_type for rule in RULES if rule.flow is not None or rule.lowering is not None}

@@ -103,23 +103,22 @@ def per_scale(op: Emitter, terms: Val, scale: Val, x: Val, axis: int, block_size
 
 
 def quantize(
-    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int | None = 1, block_size: int = 0, **_: object
+    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, *, axis: int = 1, block_size: int = 0, **_: object
 ) -> Val:
     # a scale of 0 has no inverse: NaN says so, where zeros would look like an answer
     if s.known is None:
-        laid = laid_along(op, s, x, 1 if axis is None else axis, block_size)
+        laid = laid_along(op, s, x, axis, block_size)
         return g * (laid / laid)
     return g if np.all(s.known) else g * float("nan")
 
 
 def quantize_scale(
-    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int | None = 1, block_size: int = 0, **_: object
+    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, *, axis: int = 1, block_size: int = 0, **_: object
 ) -> Val:
     """The integer, straight-through, is x / s: a smaller scale makes it larger."""
     if block_size:
         raise Refused("with respect to scales of blocks")
-    along = 1 if axis is None else axis
-    return per_scale(op, -g * x / laid_along(op, s, x, along), s, x, along)
+    return per_scale(op, -g * x / laid_along(op, s, x, axis), s, x, axis)
 
 
 def dequantize(op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, **_: object) -> Val:
@@ -127,12 +126,11 @@ def dequantize(op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, **_: objec
 
 
 def dequantize_scale(
-    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, axis: int | None = 1, block_size: int = 0, **_: object
+    op: Emitter, g: Val, y: Val, x: Val, s: Val, z: Maybe, *, axis: int = 1, block_size: int = 0, **_: object
 ) -> Val:
     """The integers themselves, which DequantizeLinear gives with a scale of one."""
-    along = 1 if axis is None else axis  # com.microsoft has no default
     one = op.Expand(op.constant(1.0), op.shape(s))
-    return per_scale(op, g * dequantised(op, op.raw(x.value), one, z, along, block_size), s, x, along, block_size)
+    return per_scale(op, g * dequantised(op, op.raw(x.value), one, z, axis, block_size), s, x, axis, block_size)
 
 
 # ONNX Runtime's own: for 16 and 4 bits before the standard had them
