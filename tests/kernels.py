@@ -20,6 +20,8 @@ class Kernel(OpRun):
 
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         given = {name: value for name, value in attributes.items() if value is not None}
+        while inputs[-1] is None:  # written, and empty
+            inputs = inputs[:-1]
         found = self.computed(*inputs, **given)
         return found if isinstance(found, tuple) else (found,)
 
@@ -69,6 +71,27 @@ class PackedMultiHeadAttention(Kernel):
             query, key, value = query + bias[:width], key + bias[width : 2 * width], value + bias[2 * width :]
         found = [attended([query[i:j], key[i:j], value[i:j]], num_heads, scale) for i, j in pairwise(offsets)]
         return np.concatenate(found)
+
+
+class RemovePadding(Kernel):
+    """Samples begin with their tokens; padding is behind them."""
+
+    @staticmethod
+    def computed(x, count):
+        token = (np.arange(x.shape[1]) < count[:, None]).ravel()
+        offsets = np.argsort(~token, kind="stable").reshape(x.shape[:2])
+        ends = np.concatenate([[0], np.cumsum(count)])
+        whole = (v.astype(np.int32) for v in (offsets, ends, count.max(keepdims=True)))
+        return x.reshape(-1, x.shape[2])[token], *whole
+
+
+class RestorePadding(Kernel):
+    @staticmethod
+    def computed(x, offsets):
+        y = np.zeros((offsets.size, x.shape[1]), x.dtype)
+        for row, at in zip(x, offsets.ravel(), strict=False):
+            y[at] = row
+        return y.reshape(*offsets.shape, -1)
 
 
 class BiasSoftmax(Kernel):

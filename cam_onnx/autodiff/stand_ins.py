@@ -38,6 +38,7 @@ _LIKE: dict[str, tuple[str, tuple[int, ...]]] = {
     "QLinearWhere": ("Where", (0, 1, 4)),
     "QuantizeLinear": ("QuantizeLinear", (0, 1, 2)),
     "QuickGelu": ("Identity", (0,)),
+    "RestorePadding": ("Gather", (0, 1)),
 }
 
 
@@ -180,6 +181,22 @@ def _last(op_type: str, *inputs: int, flag: bool = False) -> Callable[[onnx.Node
     return between
 
 
+def _packed(node: onnx.NodeProto, opset: int) -> Nodes:
+    """Tokens (T, D) of samples (N, S, D), T known by the data alone; where they were; their counts."""
+    x, name = node.input[0], node.output[0]
+    yield _ints(f"{name}/size", [1, -1, 0])
+    yield _ints(f"{name}/axis", [0])
+    yield _make("Constant", [], f"{name}/first", value_int=0)
+    yield _make("Reshape", [x, f"{name}/size"], f"{name}/one")
+    yield _make("Squeeze", [f"{name}/one", f"{name}/axis"], f"{name}/flat")
+    yield _make("NonZero", [x], f"{name}/places")
+    yield _make("Gather", [f"{name}/places", f"{name}/first"], f"{name}/rows")
+    yield _make("Gather", [f"{name}/flat", f"{name}/rows"], name)
+    yield _make("ArgMax", [x], f"{name}/offsets", axis=2, keepdims=0)
+    for inner, y in zip(("offsets", "rows", "axis"), node.output[1:], strict=False):
+        yield _make("Cast", [f"{name}/{inner}"], y, to=onnx.TensorProto.INT32)
+
+
 _BY_HAND: dict[str, Callable[[onnx.NodeProto, int], Nodes]] = {
     "Attention": _parts(3),
     "BiasSplitGelu": _parts(2),
@@ -196,6 +213,7 @@ _BY_HAND: dict[str, Callable[[onnx.NodeProto, int], Nodes]] = {
     "QLinearConcat": _concat,
     "QLinearConv": _last("Conv", 0, 3, flag=True),
     "QLinearGlobalAveragePool": _last("GlobalAveragePool", 0, flag=True),
+    "RemovePadding": _packed,
     "SimplifiedLayerNormalization": _same(0),
     "SkipGroupNorm": _same(0, 1),
     "SkipLayerNormalization": _same(0, 3),

@@ -857,6 +857,8 @@ CASES = [
     row("y = com.microsoft.PackedMultiHeadAttention<num_heads=2>(q, k, v, b, t, o)", runtime=GPU, q=normal(6, 8), k=normal(6, 8), v=normal(6, 4),
         b=np.linspace(-1, 1, 20), **PACKED),
     row("y = com.microsoft.PackedMultiHeadAttention<num_heads=2, scale=0.4>(q, , , , t, o)", runtime=GPU, why="packed inputs", q=normal(6, 2, 3, 4), **PACKED),
+    row("y, t, c, m = com.microsoft.RemovePadding(x, n)", runtime=GPU, x=normal(2, 4, 3), n=np.array([2, 4], np.int32), **LINEAR),
+    row("y = com.microsoft.RestorePadding(x, t)", runtime=GPU, x=normal(6, 3), t=np.array([[0, 1, 4, 5], [6, 7, 2, 3]], np.int32), **LINEAR),
     row("q = QuantizeLinear(x, xs, xz) y = com.microsoft.QAttention<num_heads=2>(q, w, b, xs, ws, , xz, wz)", derounded="com.microsoft.QAttention",
         x=normal(2, 3, 8), xs=scale(0.02), xz=zero(120), w=integers("int8", 8, 24), ws=scale(0.01), wz=zero(0, "int8"), b=np.linspace(-1, 1, 24)),
     row("q = QuantizeLinear(x, xs, xz) y = com.microsoft.QAttention<num_heads=4, scale=0.3>(q, w, b, xs, ws, , xz, wz)", derounded="com.microsoft.QAttention",

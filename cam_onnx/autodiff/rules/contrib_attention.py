@@ -212,8 +212,29 @@ def packed_multi_head(which: int) -> Any:
     return vjp
 
 
+def remove_padding(op: Emitter, g: tuple[Maybe, ...], y: tuple[Val, ...], x: Val, count: Val) -> Maybe:
+    """The tokens (T, D) of all samples, and where each was in (N * S, D); padding stands behind them there."""
+    if g[0] is None:
+        return None
+    flat = op.Reshape(op.Expand(op.constant(0.0, g[0].dtype), op.shape(x)), op.Concat([-1], op.shape(x, 2, 3), axis=0))
+    at = op.Cast(op.Unsqueeze(tokens_of(op, y[1], y[0]), [1]), to=7)
+    return op.reshape_like(op.ScatterND(flat, at, g[0]), x)
+
+
+def restore_padding(op: Emitter, g: Val, y: Val, x: Val, offsets: Val) -> Val:
+    flat = op.Reshape(g, op.Concat([-1], op.shape(x, 1, 2), axis=0))
+    return op.Gather(flat, tokens_of(op, offsets, x), axis=0)
+
+
+def tokens_of(op: Emitter, offsets: Val, packed: Val) -> Val:
+    """Return where the tokens `packed` (T, D) were, without where padding was."""
+    return op.Slice(op.Reshape(offsets, [-1]), [0], op.shape(packed, 0, 1))
+
+
 microsoft("Attention", attention, *[weights] * 2, *[None] * 4, several=True)
 microsoft("QAttention", qattention, *[weights] * 2, *[None] * 6, several=True)
 microsoft("MultiHeadAttention", *map(multi_head, range(3)), weights, *[None] * 6, several=True)
 microsoft("PackedAttention", packed_attention, *[weights] * 2, *[None] * 3)
 microsoft("PackedMultiHeadAttention", *map(packed_multi_head, range(3)), weights, *[None] * 3)
+microsoft("RemovePadding", remove_padding, None, several=True)
+microsoft("RestorePadding", restore_padding, None)
