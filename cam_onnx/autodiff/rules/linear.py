@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 
 from cam_onnx.autodiff.broadcasting import sum_to
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.table import broadcast, defvjp, each
-from cam_onnx.autodiff.val import Refused, Val
+from cam_onnx.autodiff.val import Val
 
 __all__: list[str] = []
 
@@ -65,7 +66,7 @@ def einsum(op: Emitter, i: int, g: Val, y: Val, *xs: Val, equation: str) -> Val:
     An ellipsis becomes letters, aligned from the right. A label that stands twice in the operand reads its diagonal:
     the cotangent is laid along it.
     """
-    terms, right = spelled(equation, xs)
+    terms, right, dots = spelled(equation, xs)
     own, x = terms[i], xs[i]
     others = [(term, other) for k, (term, other) in enumerate(zip(terms, xs, strict=True)) if k != i]
     there = set(right).union(*(term for term, _ in others))
@@ -80,15 +81,9 @@ def einsum(op: Emitter, i: int, g: Val, y: Val, *xs: Val, equation: str) -> Val:
             for label in labels
         ]
         product = op.Expand(product, op.Concat(*alone, axis=0))
-    if len(labels) == len(own):
-        if not any(label in ELLIPSIS for label in own):
-            return product
-        sizes = {label: d for term, v in [(right, y), *others] for label, d in zip(term, v.dims, strict=True) if d != 1}
-        wide = [sizes.get(label, 1) if label in there else d for label, d in zip(own, x.dims, strict=True)]
-        return sum_to(op, product, wide, x)  # the ellipsis of another operand may be larger
     places = [a for a, label in enumerate(own) if own.index(label) == a]
     twice = [a for a in range(len(own)) if a not in places]
-    laid = op.Unsqueeze(product, twice)
+    laid = op.Unsqueeze(product, twice) if twice else product
     for axis in twice:
         first = own.index(own[axis])
         along = [
@@ -98,26 +93,24 @@ def einsum(op: Emitter, i: int, g: Val, y: Val, *xs: Val, equation: str) -> Val:
             for a in (first, axis)
         ]
         laid = op.Where(op.Equal(*along), laid, 0.0)
-    return laid
+    if not any(label in dots for label in own):
+        return laid
+    sizes = {label: d for term, v in [(right, y), *others] for label, d in zip(term, v.dims, strict=True) if d != 1}
+    wide = [sizes.get(label, 1) if label in there else d for label, d in zip(own, x.dims, strict=True)]
+    return sum_to(op, laid, wide, x)  # the ellipsis of another operand may be larger
 
 
-ELLIPSIS = "ZYXWVUTSRQ"  # the axes of an ellipsis, from the last
-
-
-def spelled(equation: str, xs: Sequence[Val]) -> tuple[list[str], str]:
-    """Return the operands' labels and the output's, one letter an axis."""
+def spelled(equation: str, xs: Sequence[Val]) -> tuple[list[str], str, str]:
+    """Return the operands' labels and the output's, one letter an axis; and the letters of the ellipsis' axes."""
     left, arrow, right = equation.replace(" ", "").partition("->")
-    terms, dots = [], 0
-    for term, x in zip(left.split(","), xs, strict=True):
-        count = x.rank - len(term.replace("...", ""))
-        dots = max(dots, count)
-        terms.append(term.replace("...", ELLIPSIS[:count][::-1]))
-    if set(ELLIPSIS[:dots]) & set(equation):
-        raise Refused(f"equation {equation}: an ellipsis beside the labels {ELLIPSIS[:dots]}")
+    free = [letter for letter in reversed(string.ascii_letters) if letter not in equation]
+    ranks = [x.rank - len(term.replace("...", "")) for term, x in zip(left.split(","), xs, strict=True)]
+    dots = "".join(free[: max(ranks)])[::-1]  # aligned from the right
+    terms = [term.replace("...", dots[len(dots) - n :]) for term, n in zip(left.split(","), ranks, strict=True)]
     if not arrow:  # the labels that stand once, in order, behind the ellipsis
         plain = left.replace("...", "").replace(",", "")
-        right = "..." * (dots > 0) + "".join(sorted(c for c in set(plain) if plain.count(c) == 1))
-    return terms, right.replace("...", ELLIPSIS[:dots][::-1])
+        right = "..." * bool(dots) + "".join(sorted(c for c in set(plain) if plain.count(c) == 1))
+    return terms, right.replace("...", dots), dots
 
 
 defvjp("Einsum", each(einsum))
