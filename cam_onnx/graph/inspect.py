@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -12,6 +12,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.backward import mark
 from cam_onnx.autodiff.model import Model, ModelLike, load
+from cam_onnx.autodiff.skeleton import MADE
 from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import CamOnnxError, LayerNotFound
@@ -213,7 +214,7 @@ def _candidates(model: Model, score: Score, default: list[Place]) -> list[Candid
         Candidate(
             **vars(_described(value)),
             index=index,
-            grid=grid_of(value, axes),
+            grid=_told(grid_of(value, axes)),
             stride=tuple(float(stride) for stride in known[value]) if value in known else None,
             marks=tuple(marked.get(value.name or "", ())),
         )
@@ -222,7 +223,12 @@ def _candidates(model: Model, score: Score, default: list[Place]) -> list[Candid
 
 
 def _described(value: ir.Value) -> Described:
-    dims = None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    dims = None if value.shape is None else _told(d if isinstance(d, int) else d.value for d in value.shape)
     dtype = "" if value.dtype is None else str(value.dtype.name).lower()
     producer = value.producer()
     return Described(value.name or "", dtype, dims, "" if producer is None else producer.op_type)
+
+
+def _told(dims: Iterable[int | str | None]) -> tuple[int | str | None, ...]:
+    """Return sizes without the names that inference made up."""
+    return tuple(None if isinstance(d, str) and d.startswith(MADE) else d for d in dims)

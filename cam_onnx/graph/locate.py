@@ -175,7 +175,11 @@ def _of_softmax(node: ir.Node) -> ir.Value | None:
 def _is_class_scores(value: ir.Value) -> bool:
     if value.dtype is None or value.shape is None or len(value.shape) == 0:
         return False
-    return len(value.shape) <= 2 or all(d == 1 for d in list(value.shape)[2:])
+    if len(value.shape) <= 2:
+        return True
+    return isinstance(value.shape[1], int) and all(
+        d == 1 for d in list(value.shape)[2:]
+    )  # not candidates of any number
 
 
 def _score(model: Model, value: ir.Value) -> Score:

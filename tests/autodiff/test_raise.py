@@ -68,3 +68,12 @@ def test_a_softmax_below_opset_13_is_of_all_axes_from_one_on(operator, axis):
     behind = [node.op_type for node in raised.graph.node if node.op_type in (operator, "Flatten")]
     assert behind == ["Flatten"] * (operator == "Hardmax" or axis == 1) + [operator]
     np.testing.assert_allclose(run(raised, x), run(model, x), rtol=1e-6)
+
+
+def test_an_operator_of_before_the_standard_is_named():
+    """The converter's own words for it have holes where names belong."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 4, opset_import: ["": 7]> g (float[1,3,4,4] x) => (float[1,3,4,4] y) { y = ImageScaler(x) }'
+    )
+    with pytest.raises(UnsupportedOpset, match=r"cannot raise ImageScaler 'y' \(no operator of the standard\): export"):
+        load(model).raise_to(13)

@@ -238,3 +238,13 @@ def test_a_long_list_shows_stages_and_the_end_and_all_of_it_on_request(capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["candidates"][90]["stride"] == [32.0, 32.0]
     assert report["layers"] == ["hardtanh_32"]
+
+
+def test_sizes_that_only_inference_named_are_not_known():
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 18]>
+        g (float[N,3,H,W] x) => (float[N,4] y) <float[4,3,3,3] w = {WEIGHTS}> {
+            a = Conv<strides=[2,2]>(x, w) b = Relu(a) c = GlobalAveragePool(b) y = Flatten(c) }""".replace(
+        "WEIGHTS", ",".join(["0.1"] * 108)))  # fmt: skip
+    report = inspect(model)
+    assert [c.shape for c in report.candidates] == [("N", 4, None, None)] * 2
+    assert [c.grid for c in report.candidates] == [(None, None)] * 2

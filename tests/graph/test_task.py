@@ -299,6 +299,13 @@ ASKED = {
             dict(box=(9, 4), s=(5, 9)).items(), c=np.array(True)),
         "lies in a subgraph or function",
     ),
+    "one number for each of any number of candidates, and boxes at two levels": (
+        row("float[N,M,1] s, float[N,M,4] b, float[N,K,4] d",
+            "t = Transpose<perm=[0,2,3,1]>(a) m = Reshape(t, of1) s = Sigmoid(m) b = Reshape(t, of4) "
+            "v = Transpose<perm=[0,2,3,1]>(u) d = Reshape(v, of4)",
+            size="3,H,W", of1=np.array([0, -1, 1]), of4=np.array([0, -1, 4])),
+        "4 numbers at every position of a sequence",
+    ),
     "candidates that were chosen before": (
         row("int64[M,3] y", "few, at = TopK<axis=2>(s, ten) y = NonMaxSuppression(box, few)",
             dict(box=(10, 4), s=(5, 90)).items(), ten=np.array([10])),
