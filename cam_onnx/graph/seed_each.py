@@ -25,9 +25,6 @@ from cam_onnx.kinds import Kind
 
 __all__ = ["Rows", "area", "head_of", "rows"]
 
-NEVER = -1e4  # of a logarithm of a probability; it fits into 16 bits
-
-
 @dataclass(frozen=True)
 class Rows:
     """Values (N, rows * C), C, and corners (N, rows, 4), or of every entry, in pixels of the input or parts of it."""
@@ -102,9 +99,11 @@ def _unchosen(op: Emitter, model: Model, head: Head) -> Rows:
     if parts[0].rank == 2:
         table = op.Unsqueeze(table, [0])
     if head.activation in ("first", "last"):
-        never = np.zeros(classes, np.float32)
-        never[0 if head.activation == "first" else -1] = NEVER
-        table = op.LogSoftmax(table, axis=2) + op.constant(never)
+        first = head.activation == "first"
+        sure = op.LogSoftmax(table, axis=2)
+        kept = op.Slice(sure, [int(first)], [classes - (not first)], [2])
+        never = op.ReduceMin(kept, [2], keepdims=1) - 1.0  # the best of no candidate
+        table = op.Concat(*((never, kept) if first else (kept, never)), axis=2)
     corners = None
     if isinstance(head.boxes, Unchosen):
         corners = computed_again(op, model, head.boxes)
