@@ -198,7 +198,7 @@ class Box(_OfClass):
 
     Of a segmentation: the class inside it, as `Mask`. Of a raw detection head, (N, 4 + C, A) or (N, A, 4 + C) with
     boxes as centre and size: the class's score of the candidate that overlaps it most; `objectness`: a fifth number
-    stands before the classes, and multiplies them.
+    stands before the classes, and multiplies them. There it may reach over the picture's edge, as findings do.
     """
 
     x0: float = 0
@@ -216,7 +216,7 @@ class Box(_OfClass):
             raise InputError(
                 f"target {self.word} {edges} is empty or reversed: expected x0 < x1 and y0 < y1, in pixels"
             )
-        if self.x1 <= 0 or self.y1 <= 0 or self.x0 < 0 or self.y0 < 0:
+        if self.x1 <= 0 or self.y1 <= 0:  # what a detector finds may reach over an edge
             raise InputError(f"target {self.word} {edges} lies outside the picture, whose first pixel is 0, 0")
 
 

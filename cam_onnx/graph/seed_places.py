@@ -65,7 +65,7 @@ def _weights(model: Model, kind: Kind, sizes: list[int]) -> np.ndarray:
             raise InputError(f"target mask: nothing is left of it at the output's size {sizes}: give a larger one")
         return weights
     assert isinstance(kind, kinds.Box)
-    height, width = _picture_size(model, kind)
+    height, width = _picture_size(model, kind, over=False)
     spans = []
     for low, high, whole, size in ((kind.y0, kind.y1, height, sizes[0]), (kind.x0, kind.x1, width, sizes[1])):
         edges = np.arange(size + 1) * (whole / size)  # in pixels of the picture
@@ -73,14 +73,17 @@ def _weights(model: Model, kind: Kind, sizes: list[int]) -> np.ndarray:
     return np.outer(*spans)
 
 
-def _picture_size(model: Model, kind: kinds.Box) -> tuple[float, float]:
+def _picture_size(model: Model, kind: kinds.Box, over: bool) -> tuple[float, float]:
+    """Return height and width of the network's input, and refuse a box outside it; `over` its edge it may reach."""
     pictures = [v for v in model.graph.inputs if v.shape is not None and len(v.shape) == 4]
     roles = follow(model.graph).get(pictures[0], ()) if pictures else ()
     sizes = [pictures[0].shape[roles.index(s)] for s in ("s0", "s1")] if roles else []  # type: ignore[index]
     if len(sizes) != 2 or not all(isinstance(s, int) for s in sizes):
         raise InputError(f"target {kind.word}: the picture's size is not fixed: export the model with a fixed one")
     height, width = (float(s) for s in sizes)  # type: ignore[arg-type]
-    if kind.x1 > width or kind.y1 > height:
+    across, down = (kind.x0, kind.x1), (kind.y0, kind.y1)
+    beyond = across[0] >= width or down[0] >= height
+    if beyond or (not over and (min(across + down) < 0 or across[1] > width or down[1] > height)):
         raise InputError(
             f"target {kind.word} {(kind.x0, kind.y0, kind.x1, kind.y1)} lies outside the network's input of "
             f"{width:g} x {height:g} pixels (width x height)"
@@ -104,7 +107,7 @@ def _candidates(op: Emitter, model: Model, source: ir.Value, kind: kinds.Box) ->
     if not all(isinstance(d, int) for d in sizes):
         raise InputError(f"target {kind.word}: the shape of {shown(source.name or '')!r} is not fixed")
     parts, candidates = (int(d) for d in sizes)  # type: ignore[arg-type]
-    _picture_size(model, kind)
+    _picture_size(model, kind, over=True)
     rows: Val = x
     if parts > candidates:  # (N, A, 4 + C): there are more candidates than numbers in each
         rows, parts = op.Transpose(x, perm=[0, 2, 1]), candidates

@@ -136,7 +136,9 @@ KINDS = [
     (Pixel(3, 5, cls=2), segmentation, lambda v: v[2, 3, 5]),
     (Box(4, 2, 10, 8, cls=0), segmentation, lambda v: v[0, 1:4, 2:5].mean()),
     (Box(5, 6, 9, 10, cls=1), detector, lambda v: v[4 + 1, best(v, (5, 6, 9, 10))]),
+    (Box(-3.5, 6, 9, 18, cls=1), detector, lambda v: v[4 + 1, best(v, (-3.5, 6, 9, 18))]),  # over the edge
     (Detection(5, 6, 9, 10, cls=1), detector, lambda v: likeness(v, (5, 6, 9, 10), 1)),
+    (Detection(-3.5, 6, 9, 18, cls=1), detector, lambda v: likeness(v, (-3.5, 6, 9, 18), 1)),
     (Detection(3, 2, 6, 11, objectness=True), detector,
      lambda v: max(likeness(v, (3, 2, 6, 11), c, True) for c in range(2))),
     (Position(2, cls=1), recogniser, lambda v: v[2, 1]),
@@ -311,6 +313,8 @@ REFUSED = [
     (Pixel(8, 0), segmentation, "pixel 8, 0 lies outside the output of [8, 8]"),
     (Mask(np.ones(3, bool)), segmentation, "mask has shape (3,)"),
     (Box(10, 2, 17, 8), segmentation, "box (10, 2, 17, 8) lies outside the network's input of 16 x 16"),
+    (Box(-1, 2, 7, 8), segmentation, "box (-1, 2, 7, 8) lies outside the network's input of 16 x 16"),
+    (Detection(16, 2, 20, 8), detector, "detection (16, 2, 20, 8) lies outside the network's input of 16 x 16"),
     (Detection(1, 1, 5, 5), segmentation, "'classes' is no raw detection head"),
     (Position(8), recogniser, "position 8 is out of range: 0 to 7"),
     (Position(0), segmentation, "has rank 4"),
