@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -177,6 +178,8 @@ class _Ours:
             )  # fmt: skip
             name = explainer.contract.roles["image"]
             self.found[method] = explainer.explain(inputs={name: self.case.x.numpy()}, target=self.case.classes)
+            del explainer
+            gc.collect()  # its sessions hang in cycles: of vgg11_bn a few would fill the memory
         return self.found[method]
 
 
