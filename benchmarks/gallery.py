@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.sheet import TEXT, contrast, label, tile
-from cam_onnx import Explainer, convert, files
+from cam_onnx import Detection, Explainer, convert, files
 from cam_onnx.engine import preprocess
 from cam_onnx.methods import METHODS
 from cam_onnx.render import image
 from models.synthetic import Scene, textured
 
-__all__ = ["ACROSS", "CELL", "OUT", "SIDE", "place", "scenes"]
+__all__ = ["ACROSS", "CELL", "OUT", "SIDE", "detection", "place", "scenes"]
 
 ROOT = Path(__file__).parent.parent
 PICTURES = [ROOT / "models" / "pictures" / name for name in ("chelsea.png", "coffee.png")]
@@ -34,18 +34,19 @@ FEWER: dict[str, dict[str, Any]] = {
     "smooth-grad": {"samples": 10}, "smooth-grad-squared": {"samples": 10}, "var-grad": {"samples": 10},
     "smooth-grad-cam++": {"samples": 6}, "integrated-gradients": {"steps": 16},
     "blur-integrated-gradients": {"steps": 16}, "guided-integrated-gradients": {"steps": 24},
+    "d-rise": {"masks": 1000, "grid": 5},
 }  # fmt: skip
-"""Options with which a method is drawn, where its defaults take longer than a sheet is worth."""
+"""Options with which a method is drawn, where its defaults take longer than a sheet is worth; of D-RISE also cells of
+nearly the object's size, where its own are finer than the texture."""
 
 TARGETS = {"rise": "probability"}
 """What is explained, where a paper says other than the logit and it shows."""
 
 
-ELSEWHERE = {"d-rise": "needs detections"}
-"""Methods that are not defined on any trained network here."""
-
-ATTENTION = ("attention-rollout", "grad-rollout", "legrad")
-"""Methods of transformers: drawn with a small one, on pictures of its own."""
+SMALL = {
+    **dict.fromkeys(("attention-rollout", "grad-rollout", "legrad"), "textures-tokens"), "d-rise": "texture-boxes",
+}  # fmt: skip
+"""Methods of transformers and of detectors, by the small network that they are drawn with, on pictures of its own."""
 
 
 def scenes() -> tuple[Scene, Scene]:
@@ -74,14 +75,28 @@ def _explainer(name: str) -> Explainer:
     return Explainer(_converted(shared, TARGETS.get(name)), method=name, providers="cpu")
 
 
+@cache
+def detection(i: int) -> Detection:
+    """Return what the small detector finds of the first class in one of `scenes`."""
+    models = ROOT / "models"
+    detector = Explainer(models / "texture-boxes.onnx", preprocess=models / "synthetic.json", providers="cpu")
+    [box] = detector.explain(scenes()[i].pixels, target=0).boxes
+    return Detection(*box, cls=0)
+
+
+def _small(name: str, i: int) -> Any:
+    models = ROOT / "models"
+    explainer = Explainer(
+        models / f"{SMALL[name]}.onnx", method=name, preprocess=models / "synthetic.json", providers="cpu",
+        target=detection(i) if METHODS[name].target == "detection" else None, options=FEWER.get(name, {}),
+    )  # fmt: skip
+    return explainer.explain(scenes()[i].pixels, target=0)
+
+
 def tiles(name: str) -> list[Any]:
     """Return the overlays of one method, small; of a signed map the heatmap."""
-    if name in ELSEWHERE:
-        return [np.vstack([label(ELSEWHERE[name], SIDE), np.full((SIDE - TEXT, SIDE, 3), 240, np.uint8)])] * 2
-    if name in ATTENTION:
-        models = ROOT / "models"
-        small = Explainer(models / "textures-tokens.onnx", method=name, preprocess=models / "synthetic.json")
-        return [tile(small.explain(scene.pixels, target=0).overlay(), SIDE) for scene in scenes()]
+    if name in SMALL:
+        return [tile(_small(name, i).overlay(), SIDE) for i in range(len(scenes()))]
     entry, explainer = METHODS[name], _explainer(name)
     options = dict(FEWER.get(name, {}))
     if name == "expected-gradients":

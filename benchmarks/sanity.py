@@ -3,9 +3,9 @@
 The check of Adebayo et al. 2018 (arXiv:1810.03292): from the classifier upwards, layers of the bundled network get
 their own weights in another order (10 seeds on two pictures, fewer where no figure is required), and each method's map
 for the class that the sound network predicts is compared with its map of before by Spearman's rank correlation. Methods
-of attention, and those that would run the bundled network tens of thousands of times, have a small trained network
-instead. Written into docs/sanity.md; what was measured stays in docs/sanity.json until it is named, or until
-``--again``: one more method costs minutes, all of them half an hour.
+of attention and of detections, and those that would run the bundled network tens of thousands of times, have a small
+trained network instead. Written into docs/sanity.md; what was measured stays in docs/sanity.json until it is named, or
+until ``--again``: one more method costs minutes, all of them half an hour.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from benchmarks.gallery import ELSEWHERE, FEWER, PICTURES, scenes
-from cam_onnx import Explainer, convert, files
+from benchmarks.gallery import FEWER, PICTURES, detection, scenes
+from cam_onnx import Detection, Explainer, convert, files
 from cam_onnx.engine import preprocess
 from cam_onnx.methods import METHODS, Method
 from cam_onnx.render import image
@@ -33,10 +33,12 @@ ROOT = Path(__file__).parent.parent
 MODEL = "efficientnet-lite0"
 PAGE, KEPT = ROOT / "docs" / "sanity.md", ROOT / "docs" / "sanity.json"
 SEEDS, MOST = 10, 0.5
-BUNDLED, AVERAGE, TOKENS, SHALLOW = 20, 3, 9, 2  # weights, of 50, 5, 14 and of any
-DEEP = {MODEL: BUNDLED, "textures-average": AVERAGE, "textures-tokens": TOKENS}
-ON = dict.fromkeys(("ss-cam", "is-cam"), "textures-average") | dict.fromkeys(
-    ("vit-recipro-cam", "attention-rollout", "grad-rollout", "legrad"), "textures-tokens"
+BUNDLED, AVERAGE, TOKENS, BOXES, SHALLOW = 20, 3, 9, 4, 2  # weights, of 50, 5, 14, 7 and of any
+DEEP = {MODEL: BUNDLED, "textures-average": AVERAGE, "textures-tokens": TOKENS, "texture-boxes": BOXES}
+ON = (
+    dict.fromkeys(("ss-cam", "is-cam"), "textures-average")
+    | dict.fromkeys(("vit-recipro-cam", "attention-rollout", "grad-rollout", "legrad"), "textures-tokens")
+    | {"d-rise": "texture-boxes"}
 )
 FEWER_SEEDS = dict.fromkeys(("occlusion", "rise", "guided-integrated-gradients"), 1)
 OPTIONS: dict[str, dict[str, Any]] = {**FEWER, "rise": {"masks": 300}, "ss-cam": {}, "is-cam": {}}
@@ -108,11 +110,12 @@ def _ranks(values: Any) -> Any:
 
 
 @lru_cache(2 * SEEDS)
-def _converted(network: str, seed: int | None, last: int, shared: str) -> bytes:
+def _converted(network: str, seed: int | None, last: int, shared: str, target: Detection | None) -> bytes:
     model = onnx.load(ROOT / "models" / f"{network}.onnx")
     return convert(
         model if seed is None else shuffled(model, seed, last),
         method=shared,
+        target=target,
         preprocess=ROOT / "models" / f"{network if network == MODEL else 'synthetic'}.json",
     ).to_bytes()
 
@@ -123,15 +126,26 @@ def _shared(entry: Method) -> str:
 
 
 def _maps(entry: Method, seed: int | None, last: int, classes: list[int] | None) -> tuple[list[Any], list[int]]:
+    if ON.get(entry.name, MODEL) == MODEL:
+        return _explained(entry, seed, last, list(PICTURES), classes)
+    pictures = [scene.pixels for scene in scenes()]
+    if entry.target != "detection":
+        return _explained(entry, seed, last, pictures, classes)
+    each = [_explained(entry, seed, last, [p], [0], detection(i)) for i, p in enumerate(pictures)]
+    return [maps[0] for maps, _ in each], [0] * len(each)
+
+
+def _explained(
+    entry: Method, seed: int | None, last: int, pictures: list[Any], classes: list[int] | None, target: Any = None
+) -> tuple[list[Any], list[int]]:
     network = ON.get(entry.name, MODEL)
-    explainer = Explainer(_converted(network, seed, last, _shared(entry)), method=entry.name, providers="cpu")
+    explainer = Explainer(_converted(network, seed, last, _shared(entry), target), method=entry.name, providers="cpu")
     options = dict(OPTIONS.get(entry.name, {}))
     if entry.name == "expected-gradients":
         settings = explainer.contract.preprocess
         assert settings is not None
         both = [preprocess.apply(settings, image.load(path).pixels)[0] for path in PICTURES]
         options["references"] = np.concatenate(both)
-    pictures = list(PICTURES) if network == MODEL else [scene.pixels for scene in scenes()]
     e = explainer.explain(pictures, target=classes or -1, options=options)
     found = list(e.saliency), [int(c) for c in e.target]
     del explainer, e
@@ -165,11 +179,12 @@ al. 2018, arXiv:1810.03292). Here weights of the bundled network are shuffled *i
 another order, from the classifier upwards, and the maps of the class that the sound network predicts are compared by
 Spearman's rank correlation: 1 is the same order of all positions, 0 none in common. {SEEDS} seeds on {len(PICTURES)}
 pictures; where it were fewer pairs, their number stands in brackets. Methods of attention are measured with the
-transformer `textures-tokens` of `models/`, and those that would run the bundled network tens of thousands of times with
-`textures-average`, on two of their pictures.
+transformer `textures-tokens` of `models/`, D-RISE with the detector `texture-boxes`, and those that would run the
+bundled network tens of thousands of times with `textures-average`, on two of their pictures.
 
 - *last {BUNDLED}*: of the signed maps (before ReLU), the last {BUNDLED} of 50 layers shuffled; mean and range. Of the
-  small networks {TOKENS} of 14 and {AVERAGE} of 5. Below {MOST} is required of the seven in bold, reported of all.
+  small networks {TOKENS} of 14, {AVERAGE} of 5 and {BOXES} of 7. Below {MOST} is required of the seven in bold,
+  reported of all.
 - *absolute*: the same of the maps' absolute values, since the sign of an attribution to pixels flickers.
 - *last {SHALLOW}*: only the classifier and the convolution in front of it; not of methods that run the whole network.
 
@@ -213,7 +228,7 @@ def main(arguments: list[str]) -> int:
     """Measure and write. Exit 1 if a method that must change does not."""
     rows = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     for name in [name for name in arguments if name in METHODS] or list(METHODS):
-        if name in ELSEWHERE or (name in rows and name not in arguments and "--again" not in arguments):
+        if name in rows and name not in arguments and "--again" not in arguments:
             continue
         row = rows[name] = measure(name)
         rows = {known: rows[known] for known in METHODS if known in rows}

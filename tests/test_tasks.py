@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import tasks
 from benchmarks.tasks import MODELS, ROWS, embedding, network
-from cam_onnx import Boxes, Pixel, Similarity
+from cam_onnx import Boxes, Detection, Explainer, Pixel, Similarity
 from cam_onnx.graph.inspect import inspect
 from models.synthetic import TEXTURES, textured
 
@@ -67,6 +67,25 @@ def test_two_objects_are_two_boxes_with_a_map_each():
                 other = next(mask for n, mask in scene.masks.items() if n != name)
                 assert density(drawn, scene.masks[name]) > 1.5 > density(drawn, other)
     assert both >= 0.7 * len(SEEDS)
+
+
+def test_d_rise_of_a_finding_lies_in_its_box_though_it_may_reach_over_the_edge():
+    over = 0
+    for seed in (3, 5, 8):
+        scene = textured(seed, "bars", "dots")
+        [box] = network("texture-boxes").explain(scene.pixels, target="bars").boxes
+        over += min(box) < 0
+        found = Explainer(
+            MODELS / "texture-boxes.onnx", method="d-rise", target=Detection(*box, cls="bars"), labels=TEXTURES,
+            preprocess=MODELS / "synthetic.json", options={"masks": 500, "grid": 5}, providers="cpu",
+        ).explain(scene.pixels)  # fmt: skip
+        x0, y0, x1, y1 = (max(0, round(v)) for v in box)
+        inside = np.zeros((96, 96), bool)
+        inside[y0:y1, x0:x1] = True
+        assert density(found.saliency_map[0], inside) > 2
+        assert density(found.saliency_map[0], scene.masks["dots"]) < 1
+        assert inside[np.unravel_index(found.saliency_map[0].argmax(), (96, 96))]
+    assert over, "one of them does"
 
 
 def test_a_class_is_explained_on_its_area_and_a_pixel_on_its_object():
