@@ -6,12 +6,18 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from cam_onnx import InvalidModel
 from cam_onnx.render import image
-from tools.production import picture
+from models.builders import BUILDERS
+from tools.production import measure, picture
+from tools.production.__main__ import BEGIN, END
 from tools.production.forms import FEWER, FORMS, QUANTISED
-from tools.production.networks import NETWORKS
+from tools.production.measure import Row
+from tools.production.networks import NETWORKS, Network
+from tools.production.page import table
 
 PAGE = (Path(__file__).parent.parent / "docs" / "production.md").read_text(encoding="utf-8")
 TRAINED = [name for name, network in NETWORKS.items() if network.trained]
@@ -113,5 +119,35 @@ def test_the_picture_shows_every_form_under_its_name(form):
         assert np.corrcoef(ours.ravel(), plain.ravel())[0, 1] > 0.95
 
 
-def test_no_machine_path_stands_on_the_page():
-    assert "/tmp" not in PAGE
+def test_what_is_measured_alone_leaves_the_other_rows():
+    kinds = {name: "trained" if network.trained else "seeded weights" for name, network in NETWORKS.items()}
+    earlier = PAGE.split(BEGIN)[1].split(END)[0]
+    assert table([], kinds, earlier) == earlier.strip()
+    made = table([Row("timm/regnety_002", "basic", nodes=12345)], kinds, earlier)
+    changed = [line for line in made.splitlines() if line not in earlier.splitlines()]
+    assert len(changed) == 1
+    assert changed[0].startswith("| basic | 12345 |")
+    assert len(made.splitlines()) == len(earlier.strip().splitlines())
+
+
+@pytest.mark.parametrize("refuse", ["the tool", "the conversion"])
+def test_a_form_that_fails_says_so_without_this_machine_s_folders(refuse, monkeypatch, tmp_path):
+    """The file in a message is the one that was given, by its name."""
+    source = tmp_path / "plain.onnx"
+    onnx.save(BUILDERS["gap_linear"](), source)
+
+    def form(given, out, feeds):
+        if refuse == "the tool":
+            raise ValueError(f"cannot write {out} from {given}")
+        out.write_bytes(given.read_bytes())
+
+    def compared(name, form, network, plain, path):
+        raise InvalidModel(f"{path}: not like {plain}")
+
+    monkeypatch.setitem(FORMS, "basic", form)
+    monkeypatch.setattr(measure, "_compare", compared)
+    row = measure.measure("own", Network(lambda: source, "imagenet", True), "basic")
+    if refuse == "the tool":
+        assert row.refused == "not made: ValueError: cannot write form.onnx from plain.onnx"
+    else:
+        assert row.refused == "InvalidModel: not like plain.onnx"

