@@ -18,6 +18,7 @@ from tools.production.forms import FEWER, FORMS, QUANTISED
 from tools.production.measure import Row
 from tools.production.networks import NETWORKS, Network
 from tools.production.page import table
+from tools.said import said
 
 PAGE = (Path(__file__).parent.parent / "docs" / "production.md").read_text(encoding="utf-8")
 TRAINED = [name for name, network in NETWORKS.items() if network.trained]
@@ -151,3 +152,9 @@ def test_a_form_that_fails_says_so_without_this_machine_s_folders(refuse, monkey
         assert row.refused == "not made: ValueError: cannot write form.onnx from plain.onnx"
     else:
         assert row.refused == "InvalidModel: not like plain.onnx"
+
+
+def test_values_of_a_model_keep_their_names_in_a_message(tmp_path):
+    place = tmp_path / "deep" / "form.onnx"
+    error = ValueError(f"{place}: node '/layer.0/Conv'\n  reads {tmp_path}/w.bin of {Path.cwd()}/m.onnx")
+    assert said(error) == "form.onnx: node '/layer.0/Conv' reads w.bin of m.onnx"

@@ -21,6 +21,7 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.graph.locate import picture_input
 from tools.production.forms import calibration, make
 from tools.production.networks import Network
+from tools.said import said
 
 __all__ = ["Row", "measure"]
 
@@ -81,20 +82,12 @@ def measure(name: str, network: Network, form: str) -> Row:
                 path = make(form, source, Path(folder) / "form.onnx", feeds, network.transformer)
                 onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])  # else nobody runs it
             except Exception as error:  # noqa: BLE001  (a tool that cannot write this form is part of the table)
-                return Row(name, form, f"not made: {type(error).__name__}: {_said(error, source, folder)[:120]}")
+                return Row(name, form, f"not made: {type(error).__name__}: {said(error, folder, source.parent)[:120]}")
         try:
             return _compare(name, form, network, source, path)
         except CamOnnxError as error:
-            said = _said(error, source, folder).replace(f"{path.name}: ", "")
-            return Row(name, form, f"{type(error).__name__}: {said[:200]}")
-
-
-def _said(error: Exception, source: Path, folder: str) -> str:
-    """Return an error in one line, files in it by their names: where they lie is this machine's."""
-    text = " ".join(str(error).split())
-    for place in (folder, str(source.parent)):
-        text = text.replace(f"{place}/", "")
-    return text
+            text = said(error, folder, source.parent).replace(f"{path.name}: ", "")
+            return Row(name, form, f"{type(error).__name__}: {text[:200]}")
 
 
 def _preprocess(source: Path, network: Network) -> Any:

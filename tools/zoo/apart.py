@@ -7,6 +7,7 @@ import os
 import traceback
 from typing import Any
 
+from tools.said import said
 from tools.zoo.networks import NETWORKS
 
 __all__ = ["apart"]
@@ -37,4 +38,4 @@ def _one(name: str, pipe: Any) -> None:
         pipe.send(compare(NETWORKS[name]))
     except Exception as error:  # noqa: BLE001  (the table says what failed, and the next network has its turn)
         text = "".join(traceback.format_exception(error))
-        pipe.send({"network": name, "error": f"{type(error).__name__}: {error}"[:600], "traceback": text[-4000:]})
+        pipe.send({"network": name, "error": f"{type(error).__name__}: {said(error)}"[:600], "traceback": text[-4000:]})
