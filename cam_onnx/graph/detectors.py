@@ -58,9 +58,10 @@ def _apart(model: Model) -> Head | str | None:
         return None
     where = f"{box.name} has four numbers for each candidate, and {score.name} {classes}"
     logits, activation = _before(score)
-    form = "centre of 1" if gives(box) == "Sigmoid" else ""
-    nothing = {"sigmoid": "sigmoid", "softmax": "last" if form else "first", "": ""}[activation]
-    if not activation and not form:
+    of_one = gives(box) == "Sigmoid"
+    form = "centre of 1" if of_one else _corners(model) if _ends_as_corners(box) else ""
+    nothing = {"sigmoid": "sigmoid", "softmax": "last" if of_one else "first", "": ""}[activation]
+    if not activation and not of_one:
         return f"{where}; whether one of them stands for nothing cannot be told: they are logits of unknown kind"
     if not activation:
         nothing = "last" if _plain(box) else "sigmoid"
@@ -85,6 +86,16 @@ def _before(value: ir.Value) -> tuple[ir.Value, str]:
     if node is not None and node.op_type in known and node.inputs[0] is not None:
         return node.inputs[0], known[node.op_type]
     return value, ""
+
+
+def _ends_as_corners(box: ir.Value) -> bool:
+    """Whether the last step is a centre less half a size, and a centre and half a size (SSD that decodes its boxes)."""
+    node = box.producer()
+    if node is None or node.op_type != "Concat" or node.attributes["axis"].as_int() not in (-1, 2):
+        return False
+    makers = [None if x is None else x.producer() for x in node.inputs]
+    kinds = [None if maker is None else maker.op_type for maker in makers]
+    return kinds in (["Sub", "Add"], ["Sub", "Sub", "Add", "Add"])
 
 
 def _plain(box: ir.Value) -> bool:

@@ -25,6 +25,7 @@ from cam_onnx.kinds import Kind
 
 __all__ = ["Rows", "area", "head_of", "rows"]
 
+
 @dataclass(frozen=True)
 class Rows:
     """Values (N, rows * C), C, and corners (N, rows, 4), or of every entry, in pixels of the input or parts of it."""

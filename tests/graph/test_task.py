@@ -127,6 +127,12 @@ HEADS = {
             dict(raw=(90, 5), box=(90, 4)).items(), **TWO),
         ("raw", False, 1, 4, None, "first", ""),
     ),
+    "SSD that decodes its boxes, as PyTorch's face detectors do": (
+        row("float[N,90,4] b, float[N,90,2] s",
+            "s = Softmax<axis=2>(raw) h = Div(size, two) p = Sub(at, h) q = Add(at, h) b = Concat<axis=2>(p, q)",
+            dict(raw=(90, 2), at=(90, 2), size=(90, 2)).items(), producer="pytorch", **TWO),
+        ("raw", False, 1, 1, None, "first", "corners"),
+    ),
     "PP-YOLOE": (
         row("float[N,90,4] b, float[N,5,90] s", "s = Sigmoid(raw) b = Mul(box, two)",
             dict(raw=(5, 90), box=(90, 4)).items(), **TWO),
