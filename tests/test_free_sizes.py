@@ -163,3 +163,15 @@ def test_lines_of_text_are_told_by_strides_and_that_is_called_a_guess():
     assert any("lines of text" in text for text in inspect(line_reader()).origin.values())
     grey = Explainer(line_reader("float[N,3,48,160]"))
     assert grey.contract.origin["preprocess"] == "a guess"  # its size is its own
+
+
+def test_weights_that_stand_among_the_inputs_have_no_grid():
+    """As exporters wrote them up to opset 9: a kernel of 2x2 is no grid, though what it makes may have 2x2 places."""
+    plain = built("transposed convolution", "float[1,3,8,8]")
+    listed = onnx.ModelProto()
+    listed.CopyFrom(plain)
+    for tensor in plain.graph.initializer:
+        listed.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    found, expected = ({c.name: c.stride for c in inspect(model).candidates} for model in (listed, plain))
+    assert found == expected
+    assert found["u"] == (4, 4)

@@ -52,8 +52,9 @@ def run(
         See `cam_onnx.engine.evidence.gather`.
     """
     found, at = [], 0
+    fixed = _fixed(engine, feeds, len(targets), contract.roles["target"])
     for part, count in chunks(engine, feeds, len(targets), contract.roles["target"]):
-        full = max(count, _fixed(engine, part, contract.roles["target"]) or 0)
+        full = max(count, fixed or 0)
         padded = [*targets[at : at + count], *[targets[at]] * (full - count)]
         found.append(pick(gather(engine, contract, part, padded, size), range(count)))
         at += count
@@ -69,7 +70,7 @@ def chunks(
 
     A fixed batch that is not full is filled up with its last sample.
     """
-    fixed = _fixed(engine, feeds, target)
+    fixed = _fixed(engine, feeds, samples, target)
     step = fixed or LARGEST
     if samples <= step and fixed in (None, samples):
         yield dict(feeds), samples
@@ -80,10 +81,11 @@ def chunks(
         yield part, min(step, samples - start)
 
 
-def _fixed(engine: Engine, feeds: Mapping[str, Array], target: str) -> int | None:
-    """Return the batch that the model fixes, if it does."""
+def _fixed(engine: Engine, feeds: Mapping[str, Array], samples: int, target: str) -> int | None:
+    """Return the batch that the model fixes, if it does; an input that is no list of samples says nothing of it."""
     for tensor in engine.inputs:
-        if tensor.name in feeds and tensor.name != target and tensor.shape:
+        given = feeds.get(tensor.name)
+        if given is not None and given.shape[:1] == (samples,) and tensor.name != target and tensor.shape:
             return tensor.shape[0] if isinstance(tensor.shape[0], int) else None
     return None
 

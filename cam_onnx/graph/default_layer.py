@@ -21,6 +21,7 @@ from cam_onnx.graph.alike import alike
 from cam_onnx.graph.dense_layers import VIEWS, dense_layers
 from cam_onnx.graph.extent import ALIGNED, Extent
 from cam_onnx.graph.roles import REGIONS, Roles
+from cam_onnx.graph.states import is_state
 from cam_onnx.graph.strides import Strides, strides
 
 __all__ = ["choose", "extent_of"]
@@ -37,7 +38,8 @@ _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
 
 def extent_of(model: Model, score: ir.Value, found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]) -> Extent:
     """Return where positions are held on the way to a score."""
-    path = mark(model.graph, [*model.graph.inputs, *found], [score], model.opset, RULES)
+    given = [value for value in model.graph.inputs if not is_state(model.graph, value)]
+    path = mark(model.graph, [*given, *found], [score], model.opset, RULES)
     return Extent(model.graph, path, score, roles)
 
 

@@ -10,6 +10,7 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import Roles, follow
+from cam_onnx.graph.states import is_next
 
 __all__ = ["Output", "outputs_of"]
 
@@ -34,7 +35,12 @@ def outputs_of(model: Model) -> list[Output]:
     for value in model.graph.outputs:
         end, axis, source = _end(value)
         sizes = dims(value)
-        if sizes is None or (end != "argmax" and cotangent_of(value) is None) or not value.name:
+        if (
+            sizes is None
+            or is_next(model.graph, value)
+            or (end != "argmax" and cotangent_of(value) is None)
+            or not value.name
+        ):
             continue
         if dims(source) is None or cotangent_of(source) is None:
             end, axis, source = "", None, value

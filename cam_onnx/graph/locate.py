@@ -12,6 +12,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.errors import ScoreNotFound, did_you_mean, shown
+from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
 
 __all__ = ["Score", "fed", "find_dense", "find_score", "picture_input", "typed"]
@@ -44,9 +45,13 @@ def fed(model: Model) -> list[ir.Value]:
 def picture_input(model: Model) -> ir.Value | None:
     """Return the input that a picture goes to: one of rank 4, else of rank 3 or more, else the only one.
 
-    Of several one that is denoted as an image, one of three channels, one of 1 or 4, the first.
+    Of several one that is denoted as an image, one of three channels, one of 1 or 4, the first. The states of a
+    recurrent network are none, nor are numbers beside these.
     """
     found = fed(model)
+    if states := [value for value in found if is_state(model.graph, value)]:
+        rest = [value for value in found if value not in states and (value.shape is None or len(value.shape) > 0)]
+        found = rest or found
     for rank in (4, 5, 3):
         if ranked := [value for value in found if value.shape is not None and len(value.shape) == rank]:
             return max(ranked, key=_likeness)

@@ -27,7 +27,7 @@ def multiple(graph: ir.Graph) -> int:
         inputs = [x for x in node.inputs if x is not None and x in lowest]
         if not inputs or (node.op_type not in _ENLARGING and not any(y in known for y in node.outputs)):
             continue
-        x, y = inputs[0], node.outputs[0]
+        x, y = inputs[0], next((y for y in node.outputs if y in known), node.outputs[0])
         below = max(lowest[x] for x in inputs)
         if node.op_type in _ENLARGING and x in known and not (y in known and not _finer(known[y], known[x])):
             below = 1 if _fitted(node, known, x) else lcm(below, _largest(known[x]))

@@ -15,6 +15,7 @@ from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import Node, alike
 from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
 from cam_onnx.graph.positions import LIST, Positions, along, back, dims, merged
+from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
 
 __all__ = ["REGIONS", "Roles", "axes_of", "follow", "has_extent"]
@@ -52,7 +53,7 @@ def follow(graph: ir.Graph) -> dict[ir.Value, Roles]:
     """Return the roles of every value for which they are known."""
     roles: dict[ir.Value, Roles] = {}
     for value in graph.inputs:
-        if (found := _of_picture(value)) is not None:
+        if (found := _of_picture(value)) is not None and not is_state(graph, value):
             roles[value] = found
     for node in graph:
         for index, y in enumerate(node.outputs):
