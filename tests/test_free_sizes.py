@@ -175,3 +175,49 @@ def test_weights_that_stand_among_the_inputs_have_no_grid():
     found, expected = ({c.name: c.stride for c in inspect(model).candidates} for model in (listed, plain))
     assert found == expected
     assert found["u"] == (4, 4)
+
+
+def reader(declared: str) -> onnx.ModelProto:
+    """A text recogniser as CRNN's code is exported: rows put together for the last layer and apart again."""
+    return network(
+        f"reader (float[N,1,16,W] image) => ({declared} logits)",
+        """a = Conv<pads=[1,1,1,1], strides=[4,4]>(image, w1, b1)
+        b = Relu(a)
+        features = Conv<strides=[4,1]>(b, w2, b2)
+        steps = Squeeze(features, two)
+        turned = Transpose<perm=[2,0,1]>(steps)
+        s = Shape(turned)
+        t = Gather<axis=0>(s, at0)
+        n = Gather<axis=0>(s, at1)
+        c = Gather<axis=0>(s, at2)
+        tn = Mul(t, n)
+        tn1 = Unsqueeze(tn, zero)
+        c1 = Unsqueeze(c, zero)
+        rows = Concat<axis=0>(tn1, c1)
+        flat = Reshape(turned, rows)
+        each = Gemm<transB=1>(flat, w3, b3)
+        t1 = Unsqueeze(t, zero)
+        n1 = Unsqueeze(n, zero)
+        apart = Concat<axis=0>(t1, n1, minus)
+        logits = Reshape(each, apart)""",
+        dict(
+            w1=he(8, 1, 3, 3), b1=bias(8), w2=he(8, 8, 4, 1), b2=bias(8), w3=he(6, 8), b3=bias(6), zero=ints(0),
+            two=ints(2), at0=reals(0, "int64"), at1=reals(1, "int64"), at2=reals(2, "int64"), minus=ints(-1),
+        ),
+    )  # fmt: skip
+
+
+def test_a_reader_of_lines_is_known_though_its_file_declares_another_rank():
+    """ONNX Runtime believes what is declared, and refuses what is written for what comes out."""
+    wrong, right = (Explainer(reader(declared)) for declared in ("float[N,S]", "float[T,N,6]"))
+    picture = PICTURE[:32]
+    for explainer in (wrong, right):
+        assert explainer.contract.task == "text recognition (CTC)"
+        assert explainer.contract.preprocess.size == (16, None)
+        assert explainer.contract.preprocess.channels == "GRAY"
+        assert explainer.contract.each == 6
+    one, other = (explainer.explain(picture) for explainer in (wrong, right))
+    assert len(one) == len(other) > 0
+    np.testing.assert_array_equal(one.saliency_map, other.saliency_map)
+    np.testing.assert_array_equal(one.classes, other.classes)
+    assert inspect(reader("float[N,S]")).task_why.endswith("at every position along pictures of one height")

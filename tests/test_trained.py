@@ -6,6 +6,7 @@ files are read where pip has put them.
 
 from __future__ import annotations
 
+import ast
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ FILES = {
     "found v4": "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
     "read v4": "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
     "characters": "ddddocr/common_det.onnx",
+    "read crnn": "ddddocr/common.onnx",
 }
 ROOT = Path(__file__).parent.parent
 HALF = {"scale": 1 / 255, "mean": 0.5, "std": 0.5, "channels": "BGR"}
@@ -74,6 +76,7 @@ FOUND = {
     "read v6": ("text recognition (CTC)", "p2o.pd_op.add.79.0", "letters", "p2o.pd_op.add.78.0"),
     "read v4": ("text recognition (CTC)", "p2o.Add.277", "letters", "swish_17.tmp_0"),
     "characters": ("detection", "output", "boxes", "776"),
+    "read crnn": ("text recognition (CTC)", "387", "letters", "208"),
 }
 
 
@@ -162,6 +165,24 @@ def test_a_line_is_read_without_options(name):
         ink = np.flatnonzero((line < 128).any(axis=(0, 2)))
         assert abs(middles[0] - ink[0]) < 0.6 * size[0]
         assert abs(middles[len(text) - 1] - ink[-1]) < 0.6 * size[0]
+
+
+def test_a_line_is_read_by_a_recurrent_network_whose_file_declares_another_rank():
+    """Grey, 64 pixels high, as its input says; its alphabet is Python, which is read and not run."""
+    path = file("read crnn")
+    [written_down] = [
+        node.value
+        for node in ast.parse((Path(path).parent / "charsets.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CHARSET_BETA"
+    ]
+    explainer = Explainer(path, labels=ast.literal_eval(written_down))
+    assert explainer.contract.preprocess.size == (64, None)
+    for text, size, scale in (("hi42", (64, 140), 1.5), ("k7wQ", (40, 110), 1.2)):
+        line = written(size, (text, 8, round(0.7 * size[0]), scale, 3), paper=240)
+        found = explainer.explain(line)
+        assert "".join(found.label(int(c)) for c in found.classes) == text
+        assert np.array(found.saliency_map).shape == (4, *size)
+        assert found.reasons == [None] * 4
 
 
 @pytest.mark.parametrize("name", ["found v6", "found v4"])

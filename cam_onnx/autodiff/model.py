@@ -245,8 +245,9 @@ def inferred(
 ) -> dict[str, onnx.TypeProto]:
     """Return the type of every value that onnx's shape inference finds; `hints` tell types of some."""
     bare = skeleton(proto)
+    outputs = {output.name: output for output in bare.graph.output}
     for key, hint in (hints or {}).items():
-        bare.graph.value_info.add(name=key).type.CopyFrom(hint)
+        (outputs.get(key) or bare.graph.value_info.add(name=key)).type.CopyFrom(hint)
     try:
         result = onnx.shape_inference.infer_shapes(bare, data_prop=True)
     except Exception as error:  # InferenceError, or protobuf trouble
@@ -289,6 +290,18 @@ def _retype(values: list[ir.Value], types: dict[str, onnx.TypeProto]) -> None:
         node = value.producer()
         if node is not None and (tensor := constant_of(node)) is not None:
             value.const_value = tensor
+    for value in values:
+        if value.is_graph_output() and _is_belied(value):
+            value.shape = None
+
+
+def _is_belied(value: ir.Value) -> bool:
+    """Whether an output is declared with another number of axes than the Reshape that makes it is told to give."""
+    node = value.producer()
+    asked = node.inputs[1] if node is not None and node.op_type == "Reshape" and len(node.inputs) > 1 else None
+    if asked is None or asked.shape is None or len(asked.shape) != 1 or value.shape is None:
+        return False
+    return isinstance(asked.shape[0], int) and asked.shape[0] != len(value.shape)
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

@@ -194,7 +194,8 @@ def _reshape(known: _Known, node: ir.Node) -> Sizes | None:
         rest = [part for i, size in enumerate(asked) if i != inferred[0] for part in _factors(size)]
         for size in [each for each in rest if isinstance(each, str)]:
             if size not in left:
-                return _without(asked)
+                row = _put_back(known, x, asked) if inferred == [len(asked) - 1] else None
+                return _without((*asked[:-1], row)) if row is not None else _without(asked)
             left.remove(size)
         number = math.prod(size for size in rest if isinstance(size, int))
         total = math.prod(size for size in left if isinstance(size, int))
@@ -206,6 +207,18 @@ def _reshape(known: _Known, node: ir.Node) -> Sizes | None:
             found = names[0] if number == total else f"{names[0]}*{total // number}"
         asked = tuple(found if i == inferred[0] else size for i, size in enumerate(asked))
     return _without(asked)
+
+
+def _put_back(known: _Known, x: ir.Value, asked: Sizes) -> Size:
+    """Return a row's length where rows are put back after a product: (T, N, K), (T*N, K), (T*N, C), (T, N, -1)."""
+    node = x.producer()
+    while node is not None and node.op_type in ("Add", "Gemm", "Identity", "MatMul") and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    before = node.inputs[0] if node is not None and node.op_type == "Reshape" else None
+    if node is None or before is None or before.shape is None or len(known.dims(x)) != 2:
+        return None
+    whole, rows = known.dims(before), known.dims(node.outputs[0])
+    return known.dims(x)[1] if whole[:-1] == asked[:-1] and whole[-1:] == rows[1:] else None
 
 
 def _factors(size: Size) -> Sequence[Size]:

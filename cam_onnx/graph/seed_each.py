@@ -58,7 +58,7 @@ def rows(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Rows:
 
 
 def _letters(op: Emitter, model: Model, source: ir.Value) -> Rows:
-    x = op.primal(source)
+    x = _as_it_is(op, model, source)
     classes = x.dims[2] if x.rank == 3 else None
     if not isinstance(classes, int):
         raise InputError(
@@ -68,6 +68,20 @@ def _letters(op: Emitter, model: Model, source: ir.Value) -> Rows:
     length = x.dims[0 if turned else 1]
     values = op.Flatten(op.Transpose(x, perm=[1, 0, 2]) if turned else x, axis=1)
     return Rows(values, classes, length * classes if isinstance(length, int) else None)
+
+
+def _as_it_is(op: Emitter, model: Model, source: ir.Value) -> Val:
+    """Return a value; made once more where the file declares another rank for it, which runtimes would believe."""
+    declared = next((o.type.tensor_type.shape.dim for o in model.proto.graph.output if o.name == source.name), None)
+    node = source.producer()
+    if declared is None or source.shape is None or len(declared) in (0, len(source.shape)) or node is None:
+        return op.primal(source)
+    x, shape = node.inputs[:2]
+    assert x is not None
+    assert shape is not None
+    made = op.Reshape(op.primal(x), op.primal(shape))
+    made.value.shape = source.shape
+    return made
 
 
 def _boxes(op: Emitter, model: Model) -> Rows:

@@ -17,7 +17,7 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.errors import ScoreNotFound
 from cam_onnx.graph import detectors
 from cam_onnx.graph.ends import Output, outputs_of
-from cam_onnx.graph.locate import find_score, picture_input
+from cam_onnx.graph.locate import find_score, is_embedding, picture_input
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import Roles, follow
 from cam_onnx.kinds import Kind
@@ -99,10 +99,19 @@ def _sequence(model: Model, outputs: list[Output]) -> Task | None:
         if (output.end == "softmax" and output.axis in (2, None)) or told:
             why = f"{output.value.name}: a distribution over {sizes[2]} classes at every position of a sequence"
             return Task("text recognition (CTC)", name, why, kinds.Letters(), activation=output.end)
+        if not output.end and _of_lines(picture_input(model)) and not all(isinstance(n, int) for n in sizes[:2]):
+            why = f"{output.value.name}: {sizes[2]} numbers at every position along pictures of one height"
+            return Task("text recognition (CTC)", name, why, kinds.Letters())
         if not output.end:
             why = f"{output.value.name}: {sizes[2]} numbers at every position of a sequence"
             return Task("a sequence", name, why, asks="letters, if it is a text recogniser's; or position:T")
     return None
+
+
+def _of_lines(picture: ir.Value | None) -> bool:
+    """Whether pictures have one height and any width, as lines of text have."""
+    sizes = None if picture is None else dims(picture)
+    return sizes is not None and len(sizes) == 4 and isinstance(sizes[2], int) and not isinstance(sizes[3], int)
 
 
 def _anomalies(model: Model, outputs: list[Output]) -> Task | None:
@@ -194,12 +203,17 @@ def _extent(picture: ir.Value | None, roles: dict[ir.Value, Roles]) -> list[int 
 
 
 def _embedding(model: Model, outputs: list[Output]) -> Task | None:
-    """A vector of length 1."""
-    for output in outputs:
-        if len(output.sizes) == 2 and not output.end and _normalised(output.value):
+    """A vector of length 1, or one that is called an embedding and beside which there are no scores of classes."""
+    vectors = [output for output in outputs if len(output.sizes) == 2]
+    for output in vectors:
+        if not output.end and _normalised(output.value):
             why = f"{output.value.name}: a vector of length 1"
             return Task("image embedding", output.value.name or "", why,
                         asks="similar:FILE.npy, the embedding of another picture")  # fmt: skip
+    if vectors and all(is_embedding(output.value) and not output.end for output in vectors):
+        name = vectors[0].value.name or ""
+        asks = "similar:FILE.npy, the embedding of another picture; or class, if they are logits"
+        return Task("image embedding", name, f"an output called {name}", asks=asks)
     return None
 
 

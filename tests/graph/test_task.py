@@ -7,7 +7,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from cam_onnx import ScoreNotFound
+from cam_onnx import ScoreNotFound, convert
 from cam_onnx.autodiff.model import load
 from cam_onnx.graph.detectors import find
 from cam_onnx.graph.inspect import inspect
@@ -218,6 +218,14 @@ TASKS = {
     "one Sigmoid": (row("float[N,1] y", "y = Sigmoid(r)", dict(r=(1,)).items()), ("binary classification", "r", "")),
     "one number": (row("float[N,1] y", "", dict(y=(1,)).items()), ("regression, or one logit", "y", "")),
     "two heads": (row("float[N,3] y, float[N,5] z", "", dict(y=(3,), z=(5,)).items()), ("classification", "y", "")),
+    "classes beside an embedding": (
+        row("float[N,3] embedding, float[N,5] y", "", dict(embedding=(3,), y=(5,)).items()),
+        ("classification", "y", ""),
+    ),
+    "probabilities called features": (
+        row("float[N,5] features", "features = Softmax(r)", dict(r=(5,)).items()),
+        ("classification", "r", ""),
+    ),
     "a map beside classes": (
         row("float[N,8,32,32] a, float[N,5] y", "", dict(y=(5,)).items()),
         ("classification", "y", ""),
@@ -281,6 +289,15 @@ ASKED = {
         row("float[N,5] y", "l = ReduceL2<keepdims=1>(r, one) y = Div(r, l)", dict(r=(5,)).items()),
         "similar:FILE.npy, the embedding of another picture",
     ),
+    "what is called an embedding": (
+        row("float[N,5] image_embeds, float[N,8,32,32] a", "", dict(image_embeds=(5,)).items()),
+        "an output called image_embeds",
+    ),
+    "what is called a pooled output": (
+        row("float[N,9,5] last_hidden_state, float[N,5] pooler_output", "",
+            dict(last_hidden_state=(9, 5), pooler_output=(5,)).items()),
+        "similar:FILE.npy, the embedding of another picture; or class, if they are logits",
+    ),
     "a picture": (
         row("float[N,3,64,64] y", "y = Conv(u, w)", w=np.ones((3, 8, 1, 1), "f4")),
         "image to image, depth or segmentation",
@@ -326,6 +343,16 @@ def test_what_is_not_certain_is_asked(name):
     with pytest.raises(ScoreNotFound) as caught:
         find_task(model_of(outputs, nodes, **weights))
     assert words in str(caught.value)
+
+
+def test_what_is_called_an_embedding_can_be_said_to_be_logits(tmp_path):
+    outputs, nodes, weights = ASKED["what is called an embedding"][0]
+    proto = proto_of(outputs, nodes, **weights)
+    with pytest.raises(ScoreNotFound, match="an output called image_embeds"):
+        convert(proto)
+    assert convert(proto, target="class").contract.score == "image_embeds"
+    np.save(tmp_path / "v.npy", np.ones(5))
+    assert convert(proto, target=f"similar:{tmp_path / 'v.npy'}").contract.target["kind"] == "similarity"
 
 
 def test_inspect_says_the_task_and_why():
