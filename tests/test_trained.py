@@ -7,6 +7,7 @@ files are read where pip has put them.
 from __future__ import annotations
 
 import ast
+import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,10 @@ FILES = {
     "read v4": "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
     "characters": "ddddocr/common_det.onnx",
     "read crnn": "ddddocr/common.onnx",
+    "voice": "silero_vad/data/silero_vad_openvino_16k.onnx",
+    "voice of any length": "silero_vad/data/silero_vad_16k_op15.onnx",
+    "notes": "basic_pitch/saved_models/icassp_2022/nmp.onnx",
+    "bytes": "magika/models/standard_v3_3/model.onnx",
 }
 ROOT = Path(__file__).parent.parent
 HALF = {"scale": 1 / 255, "mean": 0.5, "std": 0.5, "channels": "BGR"}
@@ -231,3 +236,64 @@ def test_every_character_has_its_box_and_its_map():
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         assert min(abs(middle[0] - x - 15) + abs(middle[1] - y + 15) for _, x, y, _, _ in letters) < 12
     assert len({round(box[0]) for box in found.boxes}) == len(found)
+
+
+# -- signals -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_keys_that_were_played_are_where_and_when_they_were():
+    """Two seconds of sound, half a second of it a tone: the map has 172 times and the piano's 88 keys."""
+    explainer = Explainer(file("notes"))
+    assert explainer.contract.task.startswith("a probability map")
+    times = np.arange(43844) / 22050
+    played = (times > 0.5) & (times < 1.0)
+    for pitch, key in ((261.63, 39), (440.0, 48), (880.0, 60)):
+        wave = np.where(played, 0.5 * np.sin(2 * np.pi * pitch * times), 0).astype(np.float32)
+        found = explainer.explain(inputs={explainer.contract.roles["image"]: wave[None, :, None]})
+        drawn = found.saliency_map[0]
+        assert drawn.shape == (172, 88)
+        moment, most = np.unravel_index(drawn.argmax(), drawn.shape)
+        assert most == key
+        assert abs(moment / 86 - 0.5) < 0.05  # as it begins
+        assert drawn[40:90, key - 4 : key + 5].sum() / drawn.sum() > 0.9
+
+
+def test_a_voice_is_told_from_silence_and_its_wave_is_the_signal():
+    """The network is handed the state of its past, (2, 1, 128), beside the wave, (1, 576)."""
+    explainer = Explainer(file("voice"))
+    assert explainer.contract.roles["image"] == "input"
+    times = np.arange(576) / 16000
+    voice = sum(np.sin(2 * np.pi * 130 * k * times) / k for k in range(1, 20)) / 10
+    noise = np.random.default_rng(0).standard_normal(576) / 100
+    state = np.zeros((2, 1, 128), np.float32)
+    says = [
+        float(explainer.explain(inputs={"input": wave[None].astype(np.float32), "state": state}).logits[0, 0])
+        for wave in (voice, noise, np.zeros(576))
+    ]
+    assert says[0] > 10 * says[1] > 10 * says[2] > 0
+
+
+def test_where_a_branch_hides_the_positions_the_layer_is_asked_for():
+    report = inspect(file("voice of any length"))
+    assert report.layer is None
+    assert "name the layer that you mean" in report.problems[0]
+    assert report.candidates[-1].name == "/model/encoder/3/activation/Relu_output_0"
+
+
+def test_what_a_file_is_and_its_softmax_as_jax_writes_it():
+    """Probabilities taken for logits would all be alike: softmax of a softmax."""
+    path = Path(file("bytes"))
+    settings = json.loads((path.parent / "config.min.json").read_text(encoding="utf-8"))
+    explainer = Explainer(path, labels=settings["target_labels_space"])
+    assert explainer.contract.activation == "softmax"
+    assert explainer.contract.task == "classification"
+    code = (ROOT / "cam_onnx" / "limits.py").read_bytes()
+    page = b"<html><head><title>x</title></head><body><p>hello</p></body></html>" * 3
+    for content, expected in ((code, "python"), (page, "html"), (b'{"a": [1, 2], "b": {"c": null}}', "json")):
+        first, last = list(content.strip()[:1024]), list(content.strip()[-1024:])
+        padded = [*first, *[256] * (1024 - len(first)), *[256] * (1024 - len(last)), *last]
+        found = explainer.explain(inputs={"bytes": np.array([padded], np.int32)})
+        [(_, name, probability)] = found.top(1)[0]
+        assert name == expected
+        assert probability > 0.8
+        assert found.saliency.shape == (1, 508)

@@ -174,7 +174,7 @@ def _of_softmax(node: ir.Node) -> ir.Value | None:
     """Return what a softmax reads that is written out, as runtimes without a kernel of its type save it."""
     if node.op_type != "Div" or len(node.inputs) != 2:
         return None
-    shares, total = (None if x is None else x.producer() for x in node.inputs)
+    shares, total = (None if x is None else _spread(x).producer() for x in node.inputs)
     if shares is None or total is None or shares.op_type != "Exp" or total.op_type != "ReduceSum":
         return None
     x = shares.inputs[0]
@@ -183,9 +183,25 @@ def _of_softmax(node: ir.Node) -> ir.Value | None:
     less = x.producer()
     if less is None or less.op_type != "Sub" or less.inputs[1] is None:
         return None
-    largest = less.inputs[1].producer()
+    largest = _spread(less.inputs[1]).producer()
     found = less.inputs[0]
     return found if largest is not None and largest.op_type == "ReduceMax" and largest.inputs[0] is found else None
+
+
+def _spread(value: ir.Value) -> ir.Value:
+    """Return what is laid over a row's classes again; JAX makes sure that it is not below minus infinity."""
+    while (node := value.producer()) is not None and node.op_type in (
+        "Expand",
+        "Identity",
+        "Max",
+        "Reshape",
+        "Unsqueeze",
+    ):
+        rest = [x for x in node.inputs if x is not None and not (node.op_type == "Max" and x.const_value is not None)]
+        if not rest or (node.op_type == "Max" and len(rest) > 1):
+            break
+        value = rest[0]
+    return value
 
 
 def _is_class_scores(value: ir.Value) -> bool:

@@ -214,6 +214,21 @@ def test_which_corner_comes_first_is_the_frameworks(producer, form):
 TASKS = {
     "logits": (row("float[N,5] y", "", dict(y=(5,)).items()), ("classification", "y", "")),
     "a Softmax": (row("float[N,5] y", "y = Softmax(r)", dict(r=(5,)).items()), ("classification", "r", "")),
+    "a Softmax as JAX writes it": (
+        row("float[N,5] y",
+            "m = ReduceMax<keepdims=0>(r, one) b = Max(low, m) c = Unsqueeze(b, one) s = Shape(r) l = Expand(c, s) "
+            "d = Sub(r, l) e = Exp(d) t = ReduceSum<keepdims=0>(e, one) h = Unsqueeze(t, one) v = Expand(h, s) "
+            "y = Div(e, v)",
+            dict(r=(5,)).items(), low=np.array(-np.inf, "f4")),
+        ("classification", "r", ""),
+    ),
+    "shares that are no Softmax, of the larger of two": (
+        row("float[N,5] y",
+            "m = ReduceMax<keepdims=1>(r, one) n = ReduceMax<keepdims=1>(q, one) b = Max(n, m) d = Sub(r, b) "
+            "e = Exp(d) t = ReduceSum<keepdims=1>(e, one) y = Div(e, t)",
+            dict(r=(5,), q=(5,)).items()),
+        ("classification", "y", ""),
+    ),
     "a Sigmoid": (row("float[N,5] y", "y = Sigmoid(r)", dict(r=(5,)).items()), ("multi-label classification", "r", "")),
     "one Sigmoid": (row("float[N,1] y", "y = Sigmoid(r)", dict(r=(1,)).items()), ("binary classification", "r", "")),
     "one number": (row("float[N,1] y", "", dict(y=(1,)).items()), ("regression, or one logit", "y", "")),
