@@ -34,6 +34,7 @@ class Rows:
     classes: int
     total: int | None
     corners: Val | None = None
+    batch: int | None = None  # None: the source's
 
 
 def head_of(model: Model) -> Head:
@@ -127,7 +128,7 @@ def _unchosen(op: Emitter, model: Model, head: Head) -> Rows:
             pads = [0, 1, 0, 0, 0, 0] if head.activation == "first" else [0, 0, 0, 0, 1, 0]
             corners = op.Reshape(op.Pad(apart, pads), [-1, 4])
         corners = op.Unsqueeze(corners, [0])
-    return Rows(op.Flatten(table, axis=1), classes, None, corners)
+    return Rows(op.Flatten(table, axis=1), classes, None, corners, batch=1)
 
 
 def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:

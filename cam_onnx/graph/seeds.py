@@ -134,7 +134,7 @@ def extend(model: Model, score: Score, kind: Kind | None, target_input: str) -> 
 def _rows(op: Emitter, model: Model, score: Score, source: ir.Value, kind: Kind) -> Seeded:
     """The values of every box or letter, and the boxes."""
     found = seed_each.rows(op, model, source, kind)
-    batch, dtype = _batch(model, source), found.values.dtype or ir.DataType.FLOAT
+    batch, dtype = found.batch or _batch(model, source), found.values.dtype or ir.DataType.FLOAT
     named = op.output(found.values, "cam_value")
     outputs = [info(named.name, dtype, [batch, found.total])]
     boxes = ""

@@ -1,0 +1,182 @@
+"""Detectors that choose their boxes themselves: what is explained is the file's own box, by what it was chosen from."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+
+from cam_onnx import Boxes, Explainer
+from cam_onnx.autodiff.model import load
+from cam_onnx.graph.detectors import find
+from cam_onnx.graph.heads import Head, Unchosen
+from cam_onnx.graph.inspect import inspect
+from models.detectors import DETECTORS
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+# the value that is explained, what becomes of it at the end, whether every class has a box of its own; the layers
+EXPECTED = {
+    "ssd": ("classes_", "first", False, ["classes__rc3", "classes__rc4"]),
+    "retinanet": ("classes_", "sigmoid", False, ["classes__rc3", "classes__rc4"]),
+    "fcos": ("classes_", "", False, ["classes__rc3", "classes__rc4"]),
+    "faster_rcnn": ("logits", "first", True, ["c3", "c4"]),
+}
+
+
+def seeded(seed=0, size=32):
+    return np.random.default_rng(seed).random((3, size, size), dtype=np.float32)
+
+
+def what_the_file_says(data, picture):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: picture})
+    boxes = next(v for v in found if v.ndim == 2)
+    scores = next(v for v in found if v.ndim == 1 and v.dtype == np.float32)
+    labels = next(v for v in found if v.ndim == 1 and v.dtype == np.int64)
+    return boxes, scores, labels
+
+
+def probability(explanation):
+    value = explanation.score[0]
+    if explanation.contract.activation == "sigmoid":
+        return 1 / (1 + np.exp(-value))
+    return np.exp(value) if value < 0 else value
+
+
+def check(data, picture, size):
+    """The best box, its class and its score are the file's first; three boxes are among the file's."""
+    boxes, scores, labels = what_the_file_says(data, picture)
+    explainer = Explainer(data)
+    name = explainer.contract.roles["image"]
+    found = explainer.explain(inputs={name: picture[None]})
+    assert found.contract.task == "detection"
+    np.testing.assert_allclose(found.boxes[0], boxes[0], atol=1e-3 * size)
+    assert found.classes[0] == labels[0]
+    assert probability(found) == pytest.approx(scores[0], rel=1e-3)
+    assert found.saliency_map[0].max() > 0
+    several = explainer.explain(inputs={name: picture[None]}, target=Boxes(3))
+    for box, cls in zip(several.boxes, several.classes, strict=True):
+        same = labels == cls
+        assert np.abs(boxes[same] - np.array(box)).max(axis=1).min() < 1e-3 * size
+    return explainer, {name: picture[None]}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_head_is_found_behind_the_choice(name):
+    score, activation, each, layers = EXPECTED[name]
+    model = load(DETECTORS[name]().SerializeToString())
+    head = find(model)
+    assert isinstance(head, Head)
+    assert (head.scores.name, head.activation, head.classes) == (score, activation, 3)
+    assert isinstance(head.boxes, Unchosen)
+    assert head.boxes.each == each
+    report = inspect(DETECTORS[name]())
+    assert (report.task, report.score, report.target) == ("detection", score, "boxes")
+    assert list(report.layers) == layers
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_explained_box_is_the_files_own(name, seed):
+    model = DETECTORS[name]()
+    explainer, given = check(model.SerializeToString(), seeded(seed), 32)
+    if not seed:
+        assert explainer.verify(inputs=given).ok
+
+
+@pytest.mark.parametrize("weight", [-50.0, 50.0])
+def test_the_map_is_of_the_level_that_the_box_is_from(weight):
+    """Offsets to the logits of the coarser level put the best box on one level or the other."""
+    model = DETECTORS["retinanet"]()
+    at = next(i for i, node in enumerate(model.graph.node) if node.output[0] == "classes__lc4")
+    model.graph.node[at].output[0] = "raw"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(weight, np.float32), "offset"))
+    model.graph.node.insert(at + 1, onnx.helper.make_node("Add", ["raw", "offset"], ["classes__lc4"]))
+    explainer = Explainer(model)
+    found = explainer.explain(inputs={"image": seeded()[None]})
+    coarse = weight > 0
+    assert (found.target[0] // 3 >= 64) == coarse
+    silent = "classes__rc3" if coarse else "classes__rc4"
+    assert any(note.startswith(f"the score reads nothing of {silent}:") for note in found.notes)
+
+
+@pytest.mark.parametrize("split", [0.0, 1e3])
+def test_a_level_without_any_region_has_a_gradient_of_zero(split):
+    """ONNX Runtime refuses a Reshape to [0, n, -1] where there is nothing to reshape."""
+    model = DETECTORS["faster_rcnn"]()
+    for tensor in model.graph.initializer:
+        if tensor.name == "split":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(split, np.float32), "split"))
+    explainer, given = check(model.SerializeToString(), seeded(), 32)
+    assert explainer.verify(inputs=given).ok
+
+
+def test_where_scores_are_not_those_of_candidates_it_is_asked():
+    """Another activation in front of the choice: nothing is known of what it chooses from."""
+    model = DETECTORS["retinanet"]()
+    for node in model.graph.node:
+        if node.op_type == "Sigmoid":
+            node.op_type = "Softplus"
+    assert isinstance(find(load(model.SerializeToString())), str)
+
+
+REAL = {
+    "ssdlite320_mobilenet_v3_large": (320, {}),
+    "ssd300_vgg16": (300, {}),
+    "retinanet_resnet50_fpn": (128, {"min_size": 128, "max_size": 128}),
+    "fcos_resnet50_fpn": (128, {"min_size": 128, "max_size": 128}),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": (128, {"min_size": 128, "max_size": 128}),
+    "maskrcnn_resnet50_fpn": (128, {"min_size": 128, "max_size": 128}),
+    "keypointrcnn_resnet50_fpn": (128, {"min_size": 128, "max_size": 128}),
+}
+
+
+def exported(name):
+    """A detector of torchvision with seeded weights, of which none is saturated, and a picture."""
+    torch = pytest.importorskip("torch")
+    detection = pytest.importorskip("torchvision").models.detection
+    size, options = REAL[name]
+    threshold = "score_thresh" if hasattr(detection, name) and "rcnn" not in name else "box_score_thresh"
+    torch.manual_seed(0)
+    classes = 2 if "keypoint" in name else 5
+    model = getattr(detection, name)(
+        weights=None, weights_backbone=None, num_classes=classes, **{threshold: 1e-4}, **options
+    ).eval()
+    with torch.no_grad():
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+            norm.train()
+        model.backbone(torch.rand(4, 3, size, size) * 2 - 1)
+        model.eval()
+        for label, module in model.named_modules():
+            if isinstance(module, torch.nn.Conv2d) and module.weight.std() < 0.011 and "box" not in label:
+                torch.nn.init.normal_(module.weight, std=0.03)
+        if name == "ssd300_vgg16":
+            for module in model.head.classification_head.module_list:
+                module.weight.mul_(0.05)
+        if "retinanet" in name:
+            model.head.classification_head.cls_logits.weight.mul_(0.05)
+        if "rcnn" in name:
+            model.rpn.head.cls_logits.weight.mul_(0.1)
+            model.roi_heads.box_predictor.cls_score.weight.mul_(0.1)
+            model.roi_heads.box_predictor.bbox_pred.weight.mul_(0.01)
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, ([torch.rand(3, size, size)],), written, dynamo=False, opset_version=17)
+    return written.getvalue(), seeded(0, size), size
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_torchvisions_detectors_need_no_target(name):
+    data, picture, size = exported(name)
+    explainer, given = check(data, picture, size)
+    if name in ("ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"):
+        assert explainer.verify(inputs=given).ok
