@@ -50,6 +50,35 @@ def test_all_spellings_have_one_map_with_no_option(name):
     assert found.saliency_map[0].std() > 0.05, "a flat map would be equal too"
 
 
+def regression(name: str) -> onnx.ModelProto:
+    """Return the spelling with one output and no softmax, as the exporter writes a network of that kind."""
+    model = SPELLINGS[name].build()
+    softmax = model.graph.node[-1]
+    assert softmax.op_type == "Softmax"
+    model.graph.output[0].name = softmax.input[0]
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    del model.graph.node[-1]
+    for tensor in model.graph.initializer:
+        if 5 in tensor.dims:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)[..., :1], tensor.name))
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@pytest.mark.parametrize("name", ["tf2onnx", "tf2onnx_9", "keras_export"])
+def test_a_regression_of_another_exporter_is_explained_by_its_value(name):
+    """Channels last at its edges, no class to choose: the map is that of this one logit in PyTorch's file."""
+    found = Explainer(regression(name)).explain(pixels())
+    assert found.contract.task.startswith("regression")
+    logit = Explainer(SPELLINGS["torch_script"].build()).explain(pixels(), target=0)
+    np.testing.assert_allclose(found.score[0], by_hand()[0], atol=1e-4)
+    np.testing.assert_allclose(found.saliency, logit.saliency, atol=1e-4 * np.abs(logit.saliency).max())
+    assert found.saliency_map[0].std() > 0.05
+    lower = Explainer(regression(name)).explain(pixels(), target="lower")
+    np.testing.assert_allclose(lower.saliency, -found.saliency, atol=1e-5 * np.abs(found.saliency).max())
+
+
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_a_spelling_is_what_it_says(name):
     spelling = SPELLINGS[name]
