@@ -1,1 +1,1 @@
-"""Maps beside pytorch-grad-cam's, torch-cam's and captum's, before normalisation, of the same weights (extra `zoo`)."""
+"""Maps beside other libraries' (`libraries.py`), before normalisation, of the same weights (extra `zoo`)."""

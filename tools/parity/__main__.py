@@ -27,7 +27,7 @@ KEPT, PAGE, REFERENCES = (
     ROOT / "docs" / "parity.md",
     ROOT / "tests" / "references" / "parity.npz",
 )
-PACKAGES = {"pytorch-grad-cam": "grad-cam", "torch-cam": "torchcam", "captum": "captum"}
+PACKAGES = {"pytorch-grad-cam": "grad-cam", "torch-cam": "torchcam", "captum": "captum", "zennit": "zennit"}
 APART = 4  # of an attribution to pixels every fourth is kept
 
 

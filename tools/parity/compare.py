@@ -106,6 +106,8 @@ DEPARTURES: dict[tuple[str, str], Departure] = {
     ),
     ("captum", "guided-backprop"): Departure(RELU6, _summed, back="guided-backprop"),
     ("captum", "deconvnet"): Departure(RELU6, _summed, back="deconvnet"),
+    ("zennit", "guided-backprop"): Departure(RELU6, _summed, back="guided-backprop"),
+    ("zennit", "deconvnet"): Departure(RELU6, _summed, back="deconvnet"),
     ("captum", "guided-grad-cam"): Departure(
         "upsamples Grad-CAM to the nearest position by default, and not bilinearly; and as guided-backprop",
         _nearest,

@@ -13,6 +13,10 @@ import numpy as np
 import pytorch_grad_cam
 import torch
 import torchcam.methods
+import zennit.attribution
+import zennit.canonizers
+import zennit.composites
+import zennit.torchvision
 
 from cam_onnx.methods import METHODS
 from tools.parity.networks import Case
@@ -84,10 +88,26 @@ def _captum(case: Case, method: str) -> Any:
     return case.grid(found).sum(1).numpy()
 
 
+ZENNIT = {"lrp": "EpsilonPlus", "guided-backprop": "GuidedBackprop", "deconvnet": "DeconvNet"}
+
+
+def _zennit(case: Case, method: str) -> Any:
+    kinds: dict[str, Any] = {"resnet18": zennit.torchvision.ResNetCanonizer}
+    if method == "lrp" and case.name not in kinds and not case.name.startswith(("textures", "vgg")):
+        raise ValueError("no canonizer for this network is in it, and without one it does not see sums of branches")
+    canonizer = kinds.get(case.name, zennit.canonizers.SequentialMergeBatchNorm)
+    composite = getattr(zennit.composites, ZENNIT[method])(canonizers=[canonizer()] if method == "lrp" else None)
+    chosen = torch.eye(case.model(case.x).shape[1])[case.classes]
+    with zennit.attribution.Gradient(case.model, composite) as attributor:
+        found = attributor(case.x.clone(), lambda y: (y.detach() if method == "lrp" else 1) * chosen)[1]
+    return found.detach().sum(1).numpy()
+
+
 LIBRARIES: dict[str, tuple[dict[str, Any], Callable[[Case, str], Any]]] = {
     "pytorch-grad-cam": (PYTORCH_GRAD_CAM, _grad_cam),
     "torch-cam": (TORCH_CAM, _torch_cam),
     "captum": (CAPTUM, _captum),
+    "zennit": (ZENNIT, _zennit),
 }
 
 
