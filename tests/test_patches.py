@@ -22,9 +22,9 @@ TOWERS = {
 def exported(name):
     """The network's file, and the side of its pictures."""
     if name == "clip":
-        from tools.production.towers import export
+        from tools.production import towers
 
-        return export("clip", 64, 4, 3, 64, 8), 64
+        return towers.export("clip", 64, 4, 3, 64, 8), 64
     from tools.zoo.export import export, make, pictures
     from tools.zoo.networks import Network
 
