@@ -106,6 +106,30 @@ def test_a_batch_of_none_gives_empty_arrays_and_explains_nothing(name):
         Explainer(model, providers="cpu").explain(inputs=feeds)
 
 
+@pytest.mark.parametrize("also", ["", ", float[N,5] probabilities"], ids=["alone", "beside numbers"])
+def test_labels_and_a_map_of_scores_as_outputs(also):
+    """As Custom Vision writes classifiers: a string, and a map for each picture."""
+    text = """<ir_version: 8, opset_import: ["": 18, "ai.onnx.ml": 3]>
+        labelled (float[N,3,8,8] image) => (string[N,1] label ALSO) {
+        features = Relu(image) pooled = GlobalAveragePool(features) flat = Flatten(pooled) logits = MatMul(flat, w)
+        probabilities = Softmax<axis=1>(logits) best = ArgMax<axis=1, keepdims=1>(probabilities)
+        label = ai.onnx.ml.LabelEncoder<keys_int64s=[0,1,2,3,4], values_strings=["a","b","c","d","e"]>(best)
+        loss = ai.onnx.ml.ZipMap<classlabels_strings=["a","b","c","d","e"]>(probabilities) }"""
+    model = onnx.parser.parse_model(text.replace("ALSO", also))
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((3, 5)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(w, "w"))
+    loss = model.graph.output.add(name="loss").type.sequence_type.elem_type.map_type
+    loss.key_type, loss.value_type.tensor_type.elem_type = TensorProto.STRING, TensorProto.FLOAT
+    image = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
+    converted = convert(model)
+    assert (converted.contract.score, converted.contract.activation) == ("logits", "softmax")
+    e = Explainer(model, providers="cpu").explain(inputs={"image": image}, target=1)
+    np.testing.assert_allclose(e.gradients[0, :, 0, 0], w[:, 1] / 64, rtol=1e-5)
+    [label, maps] = run(converted.to_bytes(), {"image": image}, ["label", "loss"])
+    assert label[0, 0] == max(maps[0], key=maps[0].get)
+
+
 # -- more than fits twice ----------------------------------------------------------------------------------------------
 
 WIDE, LAYERS = 11_200, 5  # five square matrices of 0.5 GB

@@ -224,13 +224,20 @@ def _without_initializer_inputs(proto: onnx.ModelProto) -> None:
     proto.graph.input.extend(kept)
 
 
-def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set[str]]:
-    """Return a copy in which sparse initializers are inputs, and their names: the view would drop them."""
+def _readable(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set[str]]:
+    """Return a copy that the view can be made of, and the names of sparse initializers, which are inputs in it.
+
+    Of dropped initializers the view would know nothing; a map (what ZipMap gives) is a type that it has no word for.
+    """
     names = {sparse.values.name for sparse in proto.graph.sparse_initializer}
-    if not names:
+    shown_as = (proto.graph.input, proto.graph.output, proto.graph.value_info)
+    if not names and not any(_of_maps(value.type) for part in shown_as for value in part):
         return proto, names
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
+    for value in (*copy.graph.input, *copy.graph.output, *copy.graph.value_info):
+        if _of_maps(value.type):
+            value.ClearField("type")
     del copy.graph.sparse_initializer[:]
     given = {i.name for i in proto.graph.input}
     for sparse in proto.graph.sparse_initializer:
@@ -238,6 +245,17 @@ def _with_sparse_as_inputs(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set
             kind = sparse.values.data_type
             copy.graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
     return copy, names
+
+
+def _of_maps(kind: onnx.TypeProto) -> bool:
+    match kind.WhichOneof("value"):
+        case "map_type":
+            return True
+        case "sequence_type":
+            return _of_maps(kind.sequence_type.elem_type)
+        case "optional_type":
+            return _of_maps(kind.optional_type.elem_type)
+    return False
 
 
 def inferred(
@@ -258,7 +276,7 @@ def inferred(
 
 def view(model: Model) -> ir.Graph:
     """Return the typed view of the graph."""
-    proto, sparse = _with_sparse_as_inputs(model.proto)
+    proto, sparse = _readable(model.proto)
     try:
         graph = ir.from_proto(proto).graph
     except Exception as error:  # onnx_ir's SerdeError and others
@@ -284,7 +302,7 @@ def _retype(values: list[ir.Value], types: dict[str, onnx.TypeProto]) -> None:
             shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])
             value.type = found if found is not None else value.type
             value.shape = shape if shape is not None else value.shape
-        elif value.name in types:  # a sequence, an optional: the shape is that of its tensors
+        elif value.name in types and not _of_maps(types[value.name]):  # a sequence: the shape is that of its tensors
             value.type = ir.serde.deserialize_type_proto_for_type(types[value.name])
             value.shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])
         node = value.producer()

@@ -100,7 +100,8 @@ def find_score(model: Model, name: str | None) -> Score:
                 f"{model.name}: score {shown(name)!r} has no known rank of at least 1: name another value"
             )
         return _score(model, value)
-    for output in sorted(model.graph.outputs, key=is_embedding):  # what is called one comes last
+    outputs = sorted(model.graph.outputs, key=is_embedding)  # what is called one comes last
+    for output in map(_numbers, outputs):
         value, activation = _before_activation(output)
         if cotangent_of(value) is not None and _is_class_scores(value) and _is_class_scores(output):
             return replace(_score(model, value), activation=activation)
@@ -143,6 +144,13 @@ def typed(value: ir.Value) -> str:
     dims = [] if value.shape is None else [str(d) if isinstance(d, int) else d.value or "?" for d in value.shape]
     shape = "of unknown rank" if value.shape is None else "x".join(dims) or "scalar"
     return f"{value.dtype.name.lower() if value.dtype else '?'} {shape}"
+
+
+def _numbers(output: ir.Value) -> ir.Value:
+    """Return the output, or of a map from labels to scores these scores."""
+    node = output.producer()
+    scores = node.inputs[0] if node is not None and node.op_type == "ZipMap" else None
+    return output if scores is None else scores
 
 
 def _before_activation(output: ir.Value) -> tuple[ir.Value, str]:
