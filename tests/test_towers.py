@@ -51,6 +51,41 @@ def test_a_tower_that_was_optimised_has_the_gradient_of_the_plain_one(kind, sepa
         np.testing.assert_allclose(optimised.gradients, plain.gradients, atol=1e-4 * np.abs(plain.gradients).max())
 
 
+@pytest.mark.zoo
+@pytest.mark.parametrize("extended", [False, True], ids=["as written", "at extended level"])
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_tower_that_was_optimised_and_quantised_is_explained_where_the_plain_one_is(kind, extended, tmp_path):
+    """Dynamically, as optimum does: attention in integers, and no word on the types of inner values."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from tools.production.forms import by_transformers, make
+    from tools.production.towers import export
+
+    width, heads, _, side, _ = SMALL[kind]
+    source, made = tmp_path / "plain.onnx", tmp_path / "quantised.onnx"
+    source.write_bytes(export(kind, *SMALL[kind]))
+    by_transformers((kind, 0, 0) if kind == "swin" else (kind, heads, width))(source, made, [])
+    bare = onnx.load(made)
+    del bare.graph.value_info[:]
+    options = {"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True}
+    quantize_dynamic(bare, made, weight_type=QuantType.QUInt8, extra_options=options)
+    if extended:
+        made = make("extended", made, tmp_path / "extended.onnx", [])
+    own = Counter(node.op_type for node in onnx.load(made).graph.node if node.domain == "com.microsoft")
+    assert own.get("QAttention", 0) == (0 if kind == "swin" else 3)
+    assert (own.get("DynamicQuantizeMatMul", 0) > 0) == extended
+    feeds = {"input": np.random.default_rng(0).standard_normal((2, 3, side, side)).astype(np.float32)}
+    for layer in (None, "input"):
+        plain, quantised = (
+            Explainer(file, layers=layer, providers="cpu").explain(inputs=feeds, target=3) for file in (source, made)
+        )
+        assert quantised.layer.removesuffix("_quantized") == plain.layer
+        a, b = (e.gradients.ravel().astype(float) for e in (plain, quantised))
+        assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.99
+
+
 def read_by_bert(path) -> None:
     """A BERT whose words are patches of a picture, some of them padding: what can be packed."""
     import torch

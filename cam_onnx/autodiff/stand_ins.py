@@ -28,8 +28,6 @@ _LIKE: dict[str, tuple[str, tuple[int, ...]]] = {
     "FusedGemm": ("Gemm", (0, 1, 2)),
     "Gelu": ("Identity", (0,)),
     "GroupNorm": ("Identity", (0,)),
-    "MultiHeadAttention": ("Identity", (0,)),
-    "PackedMultiHeadAttention": ("Identity", (0,)),
     "QLinearAdd": ("Add", (0, 3)),
     "QLinearLeakyRelu": ("Identity", (0,)),
     "QLinearMul": ("Mul", (0, 3)),
@@ -154,6 +152,15 @@ def _parts(count: int) -> Callable[[onnx.NodeProto, int], Nodes]:
     return split
 
 
+def _real_parts(node: onnx.NodeProto, opset: int) -> Nodes:
+    """Attention of integers, which gives floats."""
+    made = onnx.NodeProto()
+    made.CopyFrom(node)
+    made.output[0] += "/integers"
+    yield from _parts(3)(made, opset)
+    yield _float(node, made.output[0])
+
+
 def _nhwc(node: onnx.NodeProto, opset: int) -> Nodes:
     """A convolution with channels last in its kernel too."""
     w = f"{node.output[0]}/w"
@@ -181,6 +188,26 @@ def _last(op_type: str, *inputs: int, flag: bool = False) -> Callable[[onnx.Node
     return between
 
 
+def _attended(equation: str) -> Callable[[onnx.NodeProto, int], Nodes]:
+    """As many queries as the first input has, as wide as the third's values; all in one input: see `_of_one`."""
+
+    def each(node: onnx.NodeProto, opset: int) -> Nodes:
+        if len(node.input) > 2 and node.input[2]:
+            yield _make("Einsum", [node.input[0], node.input[2]], node.output[0], equation=equation)
+        else:
+            yield from _of_one(node)
+
+    return each
+
+
+def _of_one(node: onnx.NodeProto) -> Nodes:
+    """Queries, keys and values (..., heads, 3, h) in one input: (..., heads * h) comes out."""
+    x, name = node.input[0], node.output[0]
+    yield _make("Einsum", [x], f"{name}/one", equation="...hcd->...hd")
+    yield _ints(f"{name}/size", [0, 0, -1] if node.op_type == "MultiHeadAttention" else [0, -1])
+    yield _make("Reshape", [f"{name}/one", f"{name}/size"], name)
+
+
 def _packed(node: onnx.NodeProto, opset: int) -> Nodes:
     """Tokens (T, D) of samples (N, S, D), T known by the data alone; where they were; their counts."""
     x, name = node.input[0], node.output[0]
@@ -203,11 +230,13 @@ _BY_HAND: dict[str, Callable[[onnx.NodeProto, int], Nodes]] = {
     "FusedMatMul": _matmul,
     "MatMulIntegerToFloat": _to_float,
     "MatMulNBits": _by_columns,
+    "MultiHeadAttention": _attended("nsd,nle->nse"),
     "NhwcConv": _nhwc,
     "NhwcFusedConv": _last("Conv", 0, 1),
     "NhwcMaxPool": _last("MaxPool", 0),
     "PackedAttention": _parts(3),
-    "QAttention": _parts(3),
+    "PackedMultiHeadAttention": _attended("td,se->te"),
+    "QAttention": _real_parts,
     "QGemm": _gemm,
     "QLinearAveragePool": _last("AveragePool", 0, flag=True),
     "QLinearConcat": _concat,
