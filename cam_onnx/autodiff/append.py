@@ -8,9 +8,9 @@ import onnx
 import onnx_ir as ir
 
 from cam_onnx.autodiff.emit import Emitter
-from cam_onnx.autodiff.model import inferred
 from cam_onnx.autodiff.skeleton import MADE
 from cam_onnx.autodiff.subgraphs import needed, reads
+from cam_onnx.autodiff.typed import inferred
 from cam_onnx.autodiff.val import Val
 
 __all__ = ["append", "info", "needed"]

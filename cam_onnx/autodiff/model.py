@@ -25,9 +25,8 @@ from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
 from cam_onnx.autodiff.linked import follow_links
 from cam_onnx.autodiff.quantised import annotate
 from cam_onnx.autodiff.raising import Unraisable, declare_ranks, keep_old_meanings
-from cam_onnx.autodiff.skeleton import skeleton
+from cam_onnx.autodiff.typed import inferred, readable, retype, values_of
 from cam_onnx.autodiff.weights import Held, filled, lift, show
-from cam_onnx.autodiff.writing import constant_of
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
 from cam_onnx.external import External
@@ -77,7 +76,7 @@ class Model:
     def __post_init__(self) -> None:
         self.opset = next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
         self.graph = view(self)
-        self.values = {value.name: value for value in (*_values(self.graph), *self.sparse)}
+        self.values = {value.name: value for value in (*values_of(self.graph), *self.sparse)}
         self.bodies = Bodies(self.proto, self.opset, all_names(self.proto), inferred)
         self.graph.meta["bodies"] = self.bodies
         hints: dict[str, onnx.TypeProto] = {}
@@ -90,7 +89,7 @@ class Model:
             if not told:
                 break
             hints |= told
-            _retype([*_values(self.graph), *self.sparse], inferred(self.proto, self.name, hints))
+            retype([*values_of(self.graph), *self.sparse], inferred(self.proto, self.name, hints))
         annotate(self.graph)
 
     def names(self) -> set[str]:
@@ -224,59 +223,9 @@ def _without_initializer_inputs(proto: onnx.ModelProto) -> None:
     proto.graph.input.extend(kept)
 
 
-def _readable(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, set[str]]:
-    """Return a copy that the view can be made of, and the names of sparse initializers, which are inputs in it.
-
-    Of dropped initializers the view would know nothing; a map (what ZipMap gives) is a type that it has no word for.
-    """
-    names = {sparse.values.name for sparse in proto.graph.sparse_initializer}
-    shown_as = (proto.graph.input, proto.graph.output, proto.graph.value_info)
-    if not names and not any(_of_maps(value.type) for part in shown_as for value in part):
-        return proto, names
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    for value in (*copy.graph.input, *copy.graph.output, *copy.graph.value_info):
-        if _of_maps(value.type):
-            value.ClearField("type")
-    del copy.graph.sparse_initializer[:]
-    given = {i.name for i in proto.graph.input}
-    for sparse in proto.graph.sparse_initializer:
-        if sparse.values.name not in given:
-            kind = sparse.values.data_type
-            copy.graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
-    return copy, names
-
-
-def _of_maps(kind: onnx.TypeProto) -> bool:
-    match kind.WhichOneof("value"):
-        case "map_type":
-            return True
-        case "sequence_type":
-            return _of_maps(kind.sequence_type.elem_type)
-        case "optional_type":
-            return _of_maps(kind.optional_type.elem_type)
-    return False
-
-
-def inferred(
-    proto: onnx.ModelProto, name: str, hints: dict[str, onnx.TypeProto] | None = None
-) -> dict[str, onnx.TypeProto]:
-    """Return the type of every value that onnx's shape inference finds; `hints` tell types of some."""
-    bare = skeleton(proto)
-    outputs = {output.name: output for output in bare.graph.output}
-    for key, hint in (hints or {}).items():
-        (outputs.get(key) or bare.graph.value_info.add(name=key)).type.CopyFrom(hint)
-    try:
-        result = onnx.shape_inference.infer_shapes(bare, data_prop=True)
-    except Exception as error:  # InferenceError, or protobuf trouble
-        raise InvalidModel(f"{name}: shape inference fails: {str(error).strip().splitlines()[-1]}") from error
-    graph = result.graph
-    return {v.name: v.type for v in (*graph.input, *graph.value_info, *graph.output) if v.HasField("type")}
-
-
 def view(model: Model) -> ir.Graph:
     """Return the typed view of the graph."""
-    proto, sparse = _readable(model.proto)
+    proto, sparse = readable(model.proto)
     try:
         graph = ir.from_proto(proto).graph
     except Exception as error:  # onnx_ir's SerdeError and others
@@ -287,41 +236,9 @@ def view(model: Model) -> ir.Graph:
     show(graph, model.weights)
     if model.folder:
         follow_links(graph, model.folder)
-    _retype([*_values(graph), *model.sparse], inferred(model.proto, model.name))
+    retype([*values_of(graph), *model.sparse], inferred(model.proto, model.name))
     for node in reversed(graph):  # inference goes forwards only; these tell their input's shape too
         x = node.inputs[0] if node.inputs else None
         if node.op_type in _KEEP and x is not None and x.shape is None and node.outputs[0].shape is not None:
             x.shape = node.outputs[0].shape.copy()
     return graph
-
-
-def _retype(values: list[ir.Value], types: dict[str, onnx.TypeProto]) -> None:
-    for value in values:
-        if value.name in types and types[value.name].HasField("tensor_type"):
-            found = ir.serde.deserialize_type_proto_for_type(types[value.name])
-            shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])
-            value.type = found if found is not None else value.type
-            value.shape = shape if shape is not None else value.shape
-        elif value.name in types and not _of_maps(types[value.name]):  # a sequence: the shape is that of its tensors
-            value.type = ir.serde.deserialize_type_proto_for_type(types[value.name])
-            value.shape = ir.serde.deserialize_type_proto_for_shape(types[value.name])
-        node = value.producer()
-        if node is not None and (tensor := constant_of(node)) is not None:
-            value.const_value = tensor
-    for value in values:
-        if value.is_graph_output() and _is_belied(value):
-            value.shape = None
-
-
-def _is_belied(value: ir.Value) -> bool:
-    """Whether an output is declared with another number of axes than the Reshape that makes it is told to give."""
-    node = value.producer()
-    asked = node.inputs[1] if node is not None and node.op_type == "Reshape" and len(node.inputs) > 1 else None
-    if asked is None or asked.shape is None or len(asked.shape) != 1 or value.shape is None:
-        return False
-    return isinstance(asked.shape[0], int) and asked.shape[0] != len(value.shape)
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    found = [*graph.inputs, *graph.initializers.values()]
-    return found + [y for node in graph for y in node.outputs if y.name]
