@@ -190,6 +190,20 @@ def test_a_line_is_read_by_a_recurrent_network_whose_file_declares_another_rank(
         assert found.reasons == [None] * 4
 
 
+def test_characters_are_found_without_options():
+    """A head that leaves its grid to the caller is YOLOX's; as any network of ImageNet it finds next to nothing."""
+    letters = [(letter, 14 + 55 * i, 40 + 9 * (i % 3), 1.5, 3) for i, letter in enumerate("A7KB")]
+    picture = written((80, 240), *letters, paper=230)
+    explainer = Explainer(file("characters"))
+    assert explainer.contract.origin["preprocess"] == "a guess: as YOLOX is fed, whose head this is"
+    found = explainer.explain(picture, target="boxes:4")
+    assert len(found) == 4
+    for drawn, box in zip(found.saliency_map, found.boxes, strict=True):
+        assert density(drawn, box) > 1.5
+        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        assert min(abs(middle[0] - x - 15) + abs(middle[1] - y + 15) for _, x, y, _, _ in letters) < 15
+
+
 @pytest.mark.parametrize("name", ["found v6", "found v4"])
 def test_text_is_found_without_options_in_a_picture_of_any_size(name):
     explainer = Explainer(file(name))

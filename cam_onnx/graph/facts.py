@@ -13,8 +13,8 @@ from cam_onnx.contract import Preprocess
 from cam_onnx.graph.locate import Score
 from cam_onnx.graph.multiples import multiple
 from cam_onnx.graph.normalised import normalised
-from cam_onnx.graph.text_lines import text_lines
 from cam_onnx.graph.unbatched import unbatched
+from cam_onnx.graph.usual import usual
 from cam_onnx.options import Settings
 from cam_onnx.sources.beside import Beside
 from cam_onnx.sources.gather import Known, known
@@ -66,9 +66,8 @@ def facts(
         widths=tuple(dims),
     )
     inside = None if isinstance(given, Preprocess) or not shaped else normalised(model, picture)
-    if all(isinstance(d, int) for d in (subject.shape or ())[1:]):
-        return known(subject, given, settings.get("labels"), inside)
-    hint, steps = text_lines(model.graph, subject), multiple(model.graph)
+    hint = None if isinstance(given, Preprocess) or not shaped else usual(model, subject)
+    steps = 1 if all(isinstance(d, int) for d in (subject.shape or ())[1:]) else multiple(model.graph)
     return known(subject, given, settings.get("labels"), inside, hint=hint, multiple=steps)
 
 

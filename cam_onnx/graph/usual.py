@@ -1,0 +1,53 @@
+"""How networks of one kind are usually fed, where the graph shows the kind: a better guess than one for any network.
+
+A reader of text lines divides heights by much more than widths, since a line has one height and any length. A raw head
+of boxes is of the YOLO family: the one that leaves the grid to its caller is YOLOX's, which is fed pixels as they are;
+all others are fed parts of 255. Nothing is taken off the mean in either.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cam_onnx.autodiff.model import Model
+from cam_onnx.graph import detectors
+from cam_onnx.graph.heads import Head
+from cam_onnx.graph.roles import follow
+from cam_onnx.graph.strides import strides
+from cam_onnx.sources.paddle import line_of_text
+from cam_onnx.sources.table import Said, Subject
+
+__all__ = ["usual"]
+
+FLAT = 4  # heights by widths, at least, over all layers of a reader of lines
+YOLO: dict[str, tuple[str, dict[str, Any]]] = {  # by the form of the head's boxes
+    "grid": ("YOLOX", dict(channels="BGR", scale=1.0, fit="corner", fill=114.0)),
+    "centre": ("YOLO", dict(channels="RGB", scale=1 / 255, fit="letterbox", fill=114.0)),
+}
+
+
+def usual(model: Model, subject: Subject) -> Said | None:
+    """Return a guess at the preprocessing; None: the graph shows none of these kinds of pictures in colours."""
+    shape = subject.shape or ()
+    if len(shape) != 4 or 3 not in (shape[1], shape[3]) or subject.dtype == "uint8":
+        return None
+    return _lines(model, subject) or _boxes(model)
+
+
+def _lines(model: Model, subject: Subject) -> Said | None:
+    if isinstance((subject.shape or ())[3], int):
+        return None
+    grids = [found for found in strides(model.graph, follow(model.graph)).values() if len(found) == 2]
+    tall, wide = max(grids, default=(1, 1))
+    if tall < FLAT * wide:
+        return None
+    where = f"a guess: lines of text, since heights are divided by {tall} and widths by {wide}"
+    return Said(where, line_of_text(subject))
+
+
+def _boxes(model: Model) -> Said | None:
+    head = detectors.find(model)
+    if not isinstance(head, Head) or head.boxes is not head.scores or head.form not in YOLO:
+        return None
+    name, fields = YOLO[head.form]
+    return Said(f"a guess: as {name} is fed, whose head this is", fields)

@@ -1,0 +1,46 @@
+"""What is guessed of the preprocessing where the graph shows what kind of network it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cam_onnx import Preprocess, convert
+from cam_onnx.autodiff.model import load
+from cam_onnx.graph.detectors import find
+from tests.graph.test_task import HEADS, TASKS, proto_of
+
+WAYS = {
+    "grid": ("as YOLOX is fed", Preprocess(channels="BGR", fit="corner", fill=114)),
+    "centre": ("as YOLO is fed", Preprocess(scale=1 / 255, fit="letterbox", fill=114)),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_raw_head_is_fed_as_its_family_is(name):
+    (outputs, nodes, weights), _ = HEADS[name]
+    proto = proto_of(outputs, nodes, **weights)
+    head = find(load(proto.SerializeToString()))
+    contract = convert(proto).contract
+    if head.boxes is not head.scores or head.form not in WAYS:
+        assert contract.preprocess is None
+        return
+    family, how = WAYS[head.form]
+    assert contract.preprocess == replace(how, size=None if name.endswith("of any size") else (64, 64))
+    assert family in contract.origin["preprocess"]
+    assert "partly a guess" in contract.origin["guess"]
+
+
+def test_what_the_file_says_goes_before_and_a_classifier_has_none():
+    (outputs, nodes, weights), _ = HEADS["YOLO v8 to v12"]
+    proto = proto_of(outputs, nodes, **weights)
+    proto.metadata_props.add(key="Image.NominalPixelRange", value="NominalRange_0_255")
+    contract = convert(proto).contract
+    assert (contract.preprocess.scale, contract.preprocess.fit) == (1, "letterbox")
+    assert contract.origin["preprocess"].startswith(
+        "values: metadata Image.* (ONNX); channels and fit: a guess: as YOLO"
+    )
+    assert "guess" not in contract.origin
+    outputs, nodes, weights = TASKS["logits"][0]
+    assert convert(proto_of(outputs, nodes, **weights)).contract.preprocess is None
