@@ -1,9 +1,11 @@
 """Tiny seeded detectors that choose their boxes themselves, spelled as PyTorch's older exporter writes torchvision's.
 
-After files of torchvision 0.29 and torch 2.14, `torch.onnx.export(..., dynamo=False)`: a picture without a batch axis, a
-threshold as NonZero, TopK of a number that is computed, a suppression in a branch of If, boxes scaled back at the end.
-`ssd` chooses class by class among boxes that are decoded before, `retinanet` and `fcos` decode only what they have chosen
-on each level, `faster_rcnn` has a second stage that reads regions of two levels, and a box for every class.
+After files of torchvision 0.29 and torch 2.14, `torch.onnx.export(..., dynamo=False)`: a picture without a batch axis,
+a threshold as NonZero, TopK of a number that is computed, a suppression in a branch of If, boxes scaled back at the
+end. `ssd` chooses class by class among boxes that are decoded before, `retinanet` and `fcos` decode only what they have
+chosen on each level, `faster_rcnn` has a second stage that reads regions of two levels, and a box for every class.
+
+`yolos` chooses nothing: its boxes and classes are read from tokens beside those of the picture, as transformers has it.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 
+from models import builders
 from models.builders import Array, Draw, bias, he, ints, network, reals
 
-__all__ = ["DETECTORS"]
+__all__ = ["DETECTORS", "yolos"]
 
 SIZE, CLASSES = 32, 3
 LEVELS = {"c3": (4, 8), "c4": (8, 4)}  # stride, cells along a side
@@ -234,3 +237,25 @@ def faster_rcnn() -> onnx.ModelProto:
 DETECTORS: dict[str, Callable[[], onnx.ModelProto]] = {
     function.__name__: function for function in (ssd, retinanet, fcos, faster_rcnn)
 }
+
+
+def yolos() -> onnx.ModelProto:
+    """A grid of 4 x 6 between a class token and five tokens for detections: the last attention reads `features`."""
+    return network(
+        "yolos (float[N,3,16,24] image) => (float[N,5,4] logits, float[N,5,4] pred_boxes)",
+        builders._PATCHES + builders._WITH_CLASS + """
+        placed = Add(positions, where)
+        token_shape = Concat<axis=0>(batch, five_rows)
+        found_tokens = Expand(token_rows, token_shape)
+        x0 = Concat<axis=1>(class_token, placed, found_tokens)
+        features = LayerNormalization<axis=-1>(x0, n0_s, n0_b)
+        """ + builders._attention_block(0, "x0", "x1").replace("n0,", "features,") + """
+        normed = LayerNormalization<axis=-1>(x1, last_s, last_b)
+        read = Slice(normed, behind, end, next)
+        scores0 = MatMul(read, w_scores) logits = Add(scores0, b_scores)
+        boxes0 = MatMul(read, w_boxes) boxes1 = Add(boxes0, b_boxes) pred_boxes = Sigmoid(boxes1)
+        """,
+        dict(**builders._attention_weights(0), class_row=bias(8), where=he(1, 24, 8, fan=20), five_rows=ints(5, 8),
+             token_rows=he(1, 5, 8, fan=8), behind=ints(-5), end=ints(LAST), w_scores=he(8, 4, fan=8), b_scores=bias(4),
+             w_boxes=he(8, 4, fan=8), b_boxes=bias(4)), opset=20, ir=9,
+    )  # fmt: skip

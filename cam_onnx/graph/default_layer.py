@@ -69,7 +69,8 @@ def choose(
         more = "" if known is spatial[-1] else ", of those through which all positions go that the score reads"
         return [known], f"the last value with spatial axes{more}"
     if _is_attention(extent, last):
-        return [known], f"enters the last attention ({label(last)}), behind which one token is read"
+        read = "one token is read" if len(score.shape or ()) < 3 else "none of its places is read"
+        return [known], f"enters the last attention ({label(last)}), behind which {read}"
     return [known], "the last tokens before the pooling"
 
 

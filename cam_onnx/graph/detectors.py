@@ -15,7 +15,7 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.subgraphs import graphs
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.graph.chosen import before_choice, chosen_outputs
-from cam_onnx.graph.heads import VIEWS, Head, gives, rows
+from cam_onnx.graph.heads import VIEWS, Head, gives, picture_sizes, rows
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.sorted_heads import before_sorting
 
@@ -29,7 +29,7 @@ def find(model: Model) -> Head | str | None:
         return head
     if suppressed is not None:
         return suppressed
-    for recognise in (before_sorting, _chosen_already, _apart, rows):
+    for recognise in (before_sorting, _chosen_already, _levels, _apart, rows):
         if (found := recognise(model)) is not None:
             return found
     return None
@@ -40,13 +40,18 @@ def find(model: Model) -> Head | str | None:
 
 def _apart(model: Model) -> Head | str | None:
     """(N, A, 4) and (N, A, C) or (N, C, A)."""
-    outputs = [o for o in model.graph.outputs if len(_sizes(o)) == 3 and cotangent_of(o) is not None]
+    outputs = [_unstacked(o) for o in model.graph.outputs if len(_sizes(o)) == 3 and cotangent_of(o) is not None]
     boxes = [o for o in outputs if _sizes(o)[2] == 4]
+    if len(boxes) > 1:  # as many classes as a box has numbers
+        boxes = [o for o in boxes if gives(o) == "Sigmoid" and _before(o)[0] is not o]
     if len(boxes) != 1:
         return None
     [box] = boxes
     count = _sizes(box)[1]
     scores = [o for o in outputs if o is not box and count is not None and count in _sizes(o)[1:]]
+    if not scores and len(outputs) == 2 and not isinstance(count, int):  # each has a symbol of its own
+        scores = [o for o in outputs if o is not box and not isinstance(_sizes(o)[1], int)]
+        count = _sizes(scores[0])[1] if scores else count
     wide = [o for o in scores if 1 not in _sizes(o)[1:]] or scores
     if len(wide) != 1:
         return None
@@ -71,6 +76,70 @@ def _apart(model: Model) -> Head | str | None:
         logits, box if form else None, where, turned=turned, classes=classes - (nothing in ("first", "last")),
         first=int(nothing == "first"), activation=nothing, form=form,
     )  # fmt: skip
+
+
+def _levels(model: Model) -> str | None:
+    """As many outputs of each level as of any other: YOLO v3 from Darknet, RetinaNet, YuNet. They have no joint value.
+
+    Maps (N, K, h, w), or lists (N, h w, K) of which some are boxes.
+    """
+    size = picture_sizes(model)
+    found: dict[int, list[ir.Value]] = {}
+    boxes = False
+    for output in model.graph.outputs:
+        sizes = _sizes(output)
+        stride = None if size is None else _stride(size, sizes)
+        if stride is None or cotangent_of(output) is None:
+            return None
+        found.setdefault(stride, []).append(output)
+        boxes |= 4 in sizes[1:] or (len(sizes) == 4 and any(_parts(sizes, k) for k in (1, 3)))
+    if len(found) < 2 or len({len(values) for values in found.values()}) != 1 or not boxes:
+        return None
+    first = next(iter(found.values()))[-1]
+    place = "0" * (len(_sizes(first)) - 2)
+    listed = "; ".join(f"stride {s}: {', '.join(v.name or '' for v in values)}" for s, values in sorted(found.items()))
+    return (
+        f"raw heads in an output of each level, of which no value holds all candidates ({listed}): "
+        f"value:{first.name}[0,{','.join(place)},CHANNEL] explains one of them, where axes stand so"
+    )
+
+
+def _stride(size: tuple[int, int], sizes: list[int | str | None]) -> int | None:
+    """Return of which stride a map or a list of its cells is."""
+    grids = {s: (-(-size[0] // s), -(-size[1] // s)) for s in (4, 8, 16, 32, 64, 128)}
+    for stride, (height, width) in grids.items():
+        if len(sizes) == 4 and [height, width] in (sizes[2:], sizes[1:3]):
+            return stride
+        if len(sizes) == 5 and [height, width] in (sizes[3:], sizes[2:4], sizes[1:3]):
+            return stride
+        if len(sizes) == 3 and sizes[1] in (height * width, 3 * height * width, 9 * height * width):
+            return stride
+    return None
+
+
+def _parts(sizes: list[int | str | None], anchors: int) -> bool:
+    """Whether a map's channels are boxes, an objectness and the 20 or 80 classes of the usual data, of each anchor."""
+    return any(anchors * (5 + classes) in (sizes[1], sizes[3]) for classes in (1, 20, 80))
+
+
+def _unstacked(value: ir.Value) -> ir.Value:
+    """Return what one entry of a stack was before it was stacked: a decoder's last layer, as transformers has it."""
+    node = value.producer()
+    stack = None if node is None or node.op_type != "Gather" or node.inputs[0] is None else node.inputs[0].producer()
+    if node is None or stack is None or stack.op_type != "Concat" or node.inputs[1] is None:
+        return value
+    index, rank = node.inputs[1].const_value, len(dims(node.inputs[0]) or ())  # type: ignore[arg-type]
+    along = [each.attributes["axis"].as_int() if "axis" in each.attributes else 0 for each in (node, stack)]
+    if index is None or index.size != 1 or not rank or along[0] % rank != along[1] % rank:
+        return value
+    at = int(index.numpy().reshape(-1)[0])
+    if not -len(stack.inputs) <= at < len(stack.inputs):
+        return value
+    layer = None if stack.inputs[at] is None else stack.inputs[at].producer()  # type: ignore[union-attr]
+    single = all(x is not None and (dims(x) or [0] * rank)[along[0]] == 1 for x in stack.inputs)
+    if not single or layer is None or layer.op_type != "Unsqueeze" or layer.inputs[0] is None:
+        return value
+    return layer.inputs[0] if len(dims(layer.inputs[0]) or ()) == rank - 1 else value
 
 
 def _sizes(value: ir.Value) -> list[int | str | None]:

@@ -16,9 +16,10 @@ import onnx_ir as ir
 from cam_onnx.axes import Tokens
 from cam_onnx.graph.alike import Node
 
-__all__ = ["LIST", "MOVES", "Positions", "along", "back", "constants", "dims", "merged"]
+__all__ = ["BESIDE", "LIST", "MOVES", "Positions", "along", "back", "constants", "dims", "merged"]
 
 LIST = "t"
+BESIDE = "q"  # entries that stood beside the grid's in its list: class, register and detection tokens
 
 Dim = int | str | None
 
@@ -53,9 +54,12 @@ class Positions(str):
 
     def window(self, start: int, stop: int | None) -> str:
         """Return the role of what a slice leaves; `stop` None: to the end."""
+        total = self.total
+        if total is not None and (start >= self.first + total or (stop is not None and 0 < stop <= self.first)):
+            return BESIDE
         if start > self.first or start < 0:
             return LIST
-        if stop is not None and (self.total is None or stop < self.first + self.total):
+        if stop is not None and (total is None or stop < self.first + total):
             return LIST
         return Positions(self.sizes, self.first - start)
 
@@ -119,7 +123,7 @@ def _after(node: Node, index: int, axis: int, role: Positions, x: ir.Value) -> s
     if node.op_type in ("Conv", "ConvTranspose") and axis == 1:
         return LIST  # positions take the place of channels there
     if node.op_type == "Slice":
-        return _sliced(node, axis, role, rank)
+        return _sliced(node, axis, role, dims(x) or [])
     if node.op_type == "Gather":
         return LIST if _attribute(node, "axis", 0) % rank == axis else role
     before, after = (dims(x) or [])[axis], (dims(node.outputs[index]) or [None] * rank)[axis]
@@ -154,13 +158,13 @@ def _part(node: Node, index: int, axis: int, role: Positions) -> str:
     return role.window(start, start + own if isinstance(own, int) else None) if isinstance(own, int) else LIST
 
 
-def _sliced(node: Node, axis: int, role: Positions, rank: int) -> str:
+def _sliced(node: Node, axis: int, role: Positions, sizes: Sequence[Dim]) -> str:
     starts, ends, axes, steps = (
         constants(node, name, i) for i, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
     )
     if starts is None or ends is None:
         return LIST
-    axes = list(range(len(starts))) if axes is None else [a % rank for a in axes]
+    axes = list(range(len(starts))) if axes is None else [a % len(sizes) for a in axes]
     if len(node.inputs) > 3 and node.inputs[3] is not None and constants(node, "axes", 3) is None:
         return LIST
     if axis not in axes:
@@ -168,7 +172,9 @@ def _sliced(node: Node, axis: int, role: Positions, rank: int) -> str:
     at = axes.index(axis)
     if steps is not None and steps[at] != 1:
         return LIST
-    return role.window(starts[at], None if ends[at] >= 2**31 - 1 else ends[at] if ends[at] > 0 else -1)
+    start, length = starts[at], sizes[axis]
+    start += length if start < 0 and isinstance(length, int) else 0
+    return role.window(start, None if ends[at] >= 2**31 - 1 else ends[at] if ends[at] > 0 else -1)
 
 
 def constants(node: Node, name: str, index: int) -> list[int] | None:

@@ -21,7 +21,7 @@ from cam_onnx.graph.unbatched import unbatched
 __all__ = ["REGIONS", "Roles", "axes_of", "follow", "has_extent"]
 
 # per axis: "n", "c", "s0", "s1", ..., "t" (a list of positions, see `positions`), "d0", ..., "w" (see `cells`), "r"
-# (regions cut out of the picture, whose places are their own) or "?"
+# (regions cut out of the picture, whose places are their own), "q" (entries beside the positions) or "?"
 Roles = tuple[str, ...]
 
 REGIONS = {"MaxRoiPool", "RoiAlign"}

@@ -164,9 +164,35 @@ def _picture(model: Model, outputs: list[Output]) -> Task | None:
     return None
 
 
+def _keypoints(model: Model, outputs: list[Output]) -> Task | None:
+    """A map for each keypoint, as its name says (simple pose, ViTPose)."""
+    for output, count, _ in _dense(model, outputs):
+        name = output.value.name or ""
+        if any(word in name.lower() for word in ("heatmap", "keypoint")):
+            why = f"{name}: a map for each of {count} keypoints, as its name says"
+            return Task("keypoints", output.source.name or "", why,
+                        asks=f"value:{name}[:,KEYPOINT].max(), a keypoint where it is found")  # fmt: skip
+    return None
+
+
+def _queries(model: Model, outputs: list[Output]) -> Task | None:
+    """(N, Q, C) beside (N, Q, h, w): a class and a mask for each query (MaskFormer)."""
+    for mask in (o for o in outputs if len(o.sizes) == 4):
+        for output in (o for o in outputs if len(o.sizes) == 3 and o.sizes[1] == mask.sizes[1]):
+            if isinstance(output.sizes[2], int) and output.sizes[2] > 1:
+                name = output.value.name or ""
+                why = f"{name}: {output.sizes[2]} classes for each mask of {mask.value.name}"
+                return Task("segmentation by queries", name, why,
+                            asks=f"value:{name}[:,QUERY,CLASS], the class of a query's mask")  # fmt: skip
+    return None
+
+
 def _grids(model: Model, outputs: list[Output]) -> Task | None:
     """Coarser than the picture, with nothing that says what the channels are."""
     for output, classes, whole in _dense(model, outputs):
+        if not whole and not output.end and classes > 1 and output.value.name == "logits":  # transformers
+            why = f"{output.value.name}: {classes} classes at every place of a grid, as its name says"
+            return Task("semantic segmentation", output.source.name or "", why, kinds.Area())
         if not whole and not output.end and classes > 1:
             why = f"{output.value.name}: {classes} values on a grid coarser than the picture"
             return Task("keypoints, segmentation or features", output.source.name or "", why,
@@ -269,6 +295,7 @@ RECOGNISERS: tuple[tuple[Callable[[Model, list[Output]], Task | None], ...], ...
     (_anomalies,),
     (_embedding,),
     (_classifier,),
+    (_keypoints, _queries),
     (_sequence, _segmentation, _probability_map),
     (_picture, _grids),
 )

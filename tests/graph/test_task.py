@@ -148,6 +148,15 @@ HEADS = {
             dict(s=(20, 6), box=(20, 4), reference=(20, 4)).items()),
         ("s", False, 0, 6, None, "sigmoid", "centre of 1"),
     ),
+    "RT-DETR, as transformers has it: the last of a stack": (
+        row("float[N,Q,6] s, float[N,R,4] b",
+            "e = Log(reference) t = Add(box, e) b1 = Sigmoid(t) b0 = Sigmoid(box) "
+            "b0u = Unsqueeze(b0, one) b1u = Unsqueeze(b1, one) bs = Concat<axis=1>(b0u, b1u) b = Gather<axis=1>(bs, i) "
+            "s0 = Relu(raw) s0u = Unsqueeze(s0, one) s1u = Unsqueeze(raw, one) ss = Concat<axis=1>(s0u, s1u) "
+            "s = Gather<axis=1>(ss, i)",
+            dict(raw=(20, 6), box=(20, 4), reference=(20, 4)).items(), i=np.array(-1)),
+        ("raw", False, 0, 6, None, "sigmoid", "centre of 1"),
+    ),
     "a suppression inside": (
         row("int64[M,3] y", "s = Sigmoid(raw) y = NonMaxSuppression<center_point_box=1>(box, s)",
             dict(box=(90, 4), raw=(5, 90)).items()),
@@ -261,6 +270,10 @@ TASKS = {
         row("int64[N,32,32] y", "y = ArgMax<axis=1, keepdims=0>(a)"),
         ("semantic segmentation", "a", "area"),
     ),
+    "classes on a grid, by name: SegFormer": (
+        row("float[N,8,32,32] logits", "logits = Identity(a)"),
+        ("semantic segmentation", "logits", "area"),
+    ),
     "classes at every pixel": (row("float[N,8,64,64] u", ""), ("semantic segmentation", "u", "area")),
     "text or not": (
         row("float[N,1,32,32] y", "m = Conv(a, w1) y = Sigmoid(m)", w1=np.ones((1, 8, 1, 1), "f4")),
@@ -291,6 +304,8 @@ def test_the_heads_that_were_not_taken_are_counted():
     assert "of the first of 2 heads" in find_task(model_of(outputs, nodes, **weights)).why
 
 
+DARKNET = "p8 = Conv<strides=[4,4]>(a, w255) p16 = Conv<strides=[8,8]>(a, w255) "
+
 ASKED = {
     "one row a candidate, no border behind the box": (
         row(f"float[N,{CELLS},9] y", "y = Relu(r)", dict(r=(CELLS, 9)).items()),
@@ -312,6 +327,38 @@ ASKED = {
         row("float[N,9,5] last_hidden_state, float[N,5] pooler_output", "",
             dict(last_hidden_state=(9, 5), pooler_output=(5,)).items()),
         "similar:FILE.npy, the embedding of another picture; or class, if they are logits",
+    ),
+    "keypoints, by name: ViTPose": (
+        row("float[N,8,32,32] heatmaps", "heatmaps = Identity(a)"),
+        "value:heatmaps[:,KEYPOINT].max()",
+    ),
+    "masks of queries: Mask2Former": (
+        row("float[N,9,6] c, float[N,9,32,32] m", "m = Conv(a, w)", dict(c=(9, 6)).items(),
+            w=np.ones((9, 8, 1, 1), "f4")),
+        "value:c[:,QUERY,CLASS]",
+    ),
+    "an output of each level, three anchors a cell: YOLO v3 from Darknet": (
+        ("float[N,255,8,8] p8, float[N,255,4,4] p16", DARKNET, {"w255": np.ones((255, 8, 1, 1), "f4")}),
+        "stride 8: p8; stride 16: p16",
+    ),
+    "an output of each level, channels last: YOLO v3 in a TensorFlow graph": (
+        ("float[N,8,8,3,85] y8, float[N,4,4,3,85] y16",
+         DARKNET + "t8 = Transpose<perm=[0,2,3,1]>(p8) y8 = Reshape(t8, split) "
+         "t16 = Transpose<perm=[0,2,3,1]>(p16) y16 = Reshape(t16, split)",
+         {"w255": np.ones((255, 8, 1, 1), "f4"), "split": np.array([0, 0, 0, 3, 85])}),
+        "stride 8: y8; stride 16: y16",
+    ),
+    "classes and boxes of each level: RetinaNet": (
+        row("float[N,64,3] c8, float[N,16,3] c16, float[N,64,4] b8, float[N,16,4] b16", "",
+            dict(c8=(64, 3), c16=(16, 3), b8=(64, 4), b16=(16, 4)).items()),
+        "stride 8: c8, b8; stride 16: c16, b16",
+    ),
+    "class, objectness, box and points of each level: YuNet": (
+        row("float[N,64,1] cls_8, float[N,16,1] cls_16, float[N,64,1] obj_8, float[N,16,1] obj_16, "
+            "float[N,64,4] bbox_8, float[N,16,4] bbox_16, float[N,64,10] kps_8, float[N,16,10] kps_16", "",
+            dict(cls_8=(64, 1), cls_16=(16, 1), obj_8=(64, 1), obj_16=(16, 1), bbox_8=(64, 4), bbox_16=(16, 4),
+                 kps_8=(64, 10), kps_16=(16, 10)).items()),
+        "stride 8: cls_8, obj_8, bbox_8, kps_8; stride 16: cls_16, obj_16, bbox_16, kps_16",
     ),
     "a picture": (
         row("float[N,3,64,64] y", "y = Conv(u, w)", w=np.ones((3, 8, 1, 1), "f4")),

@@ -161,7 +161,17 @@ FATES = {
     ),
     "cut in the grid": (("y = Slice(t, s, e, s)", dict(s=ints([1]), e=ints([2**63 - 1]))), None),
     "cut short": (("y = Slice(t, z, e, s)", dict(z=ints([0]), s=ints([1]), e=ints([19]))), None),
-    "counted from the end": (("y = Slice(t, z, e, s)", dict(z=ints([-20]), s=ints([1]), e=ints([20]))), None),
+    "counted from the end": (("y = Slice(t, z, e, s)", dict(z=ints([-20]), s=ints([1]), e=ints([20]))), at(0)),
+    "counted from the end, the grid alone": (
+        ("c = Concat<axis=1>(b, t) y = Slice(c, z, e, s)",
+         dict(b=TWO, z=ints([-20]), s=ints([1]), e=ints([2**63 - 1]))),
+        at(0),
+    ),
+    "what stands beside the grid": (
+        ("c = Concat<axis=1>(t, b) y = Slice(c, z, e, s)",
+         dict(b=TWO, z=ints([-2]), s=ints([1]), e=ints([2**63 - 1]))),
+        None,
+    ),
     "every second": (
         ("y = Slice(t, z, e, s, k)", dict(z=ints([0]), e=ints([20]), s=ints([1]), k=ints([2]))),
         None,
