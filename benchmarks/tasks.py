@@ -1,7 +1,7 @@
 """The pictures of docs/tasks.md, one a task: ``python -m benchmarks.tasks [NAME...]``, into docs/images/.
 
-The small networks of models/ on synthetic pictures; for text, trained files out of other packages (tests/trained.txt),
-where they are installed.
+The small networks of models/ on synthetic pictures, signals and volumes; for text, trained files out of other packages
+(tests/trained.txt), where they are installed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.sheet import label, strip
-from cam_onnx import Area, Boxes, Explainer, Preprocess, Similarity, wire
+from cam_onnx import Area, Boxes, Explainer, Pixel, Preprocess, Similarity, wire
 from cam_onnx.render import drawing, image
+from cam_onnx.render.overlay import overlay
+from models.signals import BALLS, LENGTH, PULSES, filled, pulsed
 from models.synthetic import TEXTURES, textured
 
-__all__ = ["NEEDS", "ROWS", "draw", "network"]
+__all__ = ["NEEDS", "ROWS", "draw", "embedding", "network", "plain", "usual"]
 
 ROOT = Path(__file__).parent.parent
 MODELS, OUT = ROOT / "models", ROOT / "docs" / "images"
@@ -54,25 +56,74 @@ def boxes() -> Picture:
 
 
 def areas() -> Picture:
-    """A segmentation: a class on its own area."""
-    columns = []
+    """A segmentation: a class on its own area, and at one pixel, which is marked."""
+    explainer, columns = network("texture-areas"), []
     for seed in (3, 5, 7, 11):
-        pixels = textured(seed, "bars", "checks").pixels
-        found = network("texture-areas").explain(pixels, target=[[TEXTURES.index(c) + 1 for c in ("bars", "checks")]])
-        columns.append(("bars, checks", [pixels, *found.overlay(alpha=0.7)]))
+        scene, kinds = textured(seed, "bars", "checks"), ("bars", "checks")
+        found = explainer.explain(scene.pixels, target=[[TEXTURES.index(c) + 1 for c in kinds]])
+        y, x = (round(float(v.mean())) for v in np.nonzero(scene.masks["checks"]))
+        one = explainer.explain(scene.pixels, target=Pixel(y, x, cls=1 + TEXTURES.index("checks"))).overlay(alpha=0.7)
+        drawing.rectangle(one, (x - 2, y - 2, x + 3, y + 3), (255, 255, 255), -1)
+        columns.append(("bars, checks, a pixel", [scene.pixels, *found.overlay(alpha=0.7), one]))
     return strip(columns, SIDE)
 
 
 def similarity() -> Picture:
     """An embedding: what makes two pictures alike, on both."""
-    one, other = textured(5, "bars", "dots").pixels, textured(8, "bars", "checks").pixels
-    score = embedding()
+    pictures = [textured(5, "bars", "dots").pixels, textured(8, "bars", "checks").pixels]
+    explainer = network("textures-average", embedding())
+    vectors = [explainer.explain(p).logits[0] - usual() for p in pictures]
     columns = []
-    vectors = [network("textures-average", score).explain(p).logits[0] for p in (one, other)]
-    for pixels, reference in ((one, vectors[1]), (other, vectors[0])):
-        found = network("textures-average", score).explain(pixels, target=Similarity(reference, cosine=False))
-        columns.append((f"product {found.score[0]:.2f}", [pixels, found.overlay(alpha=0.7)]))
+    for words, pixels, reference in zip(("one", "the other"), pictures, vectors[::-1], strict=True):
+        columns.append((words, [pixels, explainer.explain(pixels, target=Similarity(reference)).overlay(alpha=0.7)]))
     return strip(columns, SIDE)
+
+
+def signals() -> Picture:
+    """A classifier of signals: what each of two classes is seen in, behind the curve."""
+    rows = []
+    for seed, shapes in ((3, ("waves", "clicks")), (4, ("teeth", "waves"))):
+        trace = pulsed(seed, *shapes)
+        found = plain("pulses").explain(inputs={"signal": trace.values}, target=[list(shapes)])
+        for i, name in enumerate(shapes):
+            rows += [label(name, LENGTH), curve(trace.values[0, 0], found.saliency_map[i])]
+    return np.vstack(rows)
+
+
+def curve(values: Any, drawn: Any) -> Picture:
+    """Return a curve before the map of its signal."""
+    height = 56
+    panel = overlay(np.full((height, len(values), 3), 255, np.uint8), np.repeat(drawn[None], height, axis=0), alpha=0.8)
+    level = (height - 1) * (values.max() - values) / np.ptp(values)
+    points = np.stack([np.arange(len(values)), np.rint(level)], axis=1)
+    drawing.polygon(panel, np.vstack([points, points[::-1]]), (30, 30, 60))  # there and back: an open line
+    return panel
+
+
+def volumes() -> Picture:
+    """A classifier of volumes: slices of one, and of the maps of the two classes in it."""
+    kinds = ("layers", "grains")
+    volume = filled(2, *kinds)
+    found = plain("balls").explain(inputs={"volume": volume.values}, target=[list(kinds)])
+    shown = np.clip((volume.values[0, 0] + 0.5) * 128, 0, 255).astype(np.uint8)
+    columns = []
+    for z in range(1, len(shown), 4):
+        grey = np.repeat(shown[z][..., None], 3, axis=2)
+        columns.append((f"slice {z}", [grey, *(overlay(grey, drawn[z], alpha=0.7) for drawn in found.saliency_map)]))
+    return strip(columns, 96)
+
+
+@cache
+def plain(name: str) -> Explainer:
+    """Return an Explainer of a network of signals or volumes, on the CPU."""
+    return Explainer(MODELS / f"{name}.onnx", labels=PULSES if name == "pulses" else BALLS, providers="cpu")
+
+
+@cache
+def usual() -> Any:
+    """Return the mean vector of forty pictures: what they have in common says nothing about two of them."""
+    pictures = [textured(seed, TEXTURES[seed % 4]).pixels for seed in range(100, 140)]
+    return network("textures-average", embedding()).explain(pictures).logits.mean(axis=0)
 
 
 def embedding() -> str:
@@ -144,7 +195,7 @@ def written(size: tuple[int, int], *texts: tuple[str, int, int, float, int]) -> 
 
 
 ROWS: dict[str, Callable[[], Picture]] = {
-    function.__name__: function for function in (boxes, areas, similarity, page, text, letters)
+    function.__name__: function for function in (boxes, areas, similarity, signals, volumes, page, text, letters)
 }
 """The pictures by name: docs/images/task-NAME.jpg."""
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks import tasks
-from benchmarks.tasks import MODELS, ROWS, embedding, network
+from benchmarks.tasks import MODELS, ROWS, embedding, network, plain, usual
 from cam_onnx import Boxes, Detection, Explainer, Pixel, Similarity
 from cam_onnx.graph.inspect import inspect
+from models.signals import BALLS, PULSES, filled, pulsed
 from models.synthetic import TEXTURES, textured
 
 pytest.importorskip("onnxruntime")
@@ -106,16 +107,46 @@ def test_a_class_is_explained_on_its_area_and_a_pixel_on_its_object():
 
 
 def test_what_two_pictures_have_in_common_is_marked_on_both():
-    explainer = network("textures-average", embedding())
+    explainer, pairs = network("textures-average", embedding()), []
     for seed in SEEDS:
-        scenes = textured(seed, "bars", "dots"), textured(seed + 50, "bars", "checks")
-        vectors = [explainer.explain(scene.pixels).logits[0] for scene in scenes]
-        for scene, other in zip(scenes, vectors[::-1], strict=True):
-            found = explainer.explain(scene.pixels, target=Similarity(other, cosine=False))
-            assert density(found.saliency_map[0], scene.masks["bars"]) > 1.2
-        lengths = [np.linalg.norm(vector) for vector in vectors]
-        product = vectors[0] @ vectors[1] / lengths[0]
-        assert found.score[0] == pytest.approx(product, rel=1e-3)
+        one, other = textured(seed, "bars", "dots"), textured(seed + 50, "bars", "checks")
+        vectors = [explainer.explain(scene.pixels).logits[0] for scene in (one, other)]
+        for scene, reference, alone in ((one, vectors[1], "dots"), (other, vectors[0], "checks")):
+            found = explainer.explain(scene.pixels, target=Similarity(reference - usual()))
+            pairs.append([density(found.saliency_map[0], scene.masks[name]) for name in ("bars", alone)])
+        product = explainer.explain(one.pixels, target=Similarity(vectors[1], cosine=False))
+        assert product.score[0] == pytest.approx(vectors[0] @ vectors[1] / np.linalg.norm(vectors[1]), rel=1e-3)
+    common, alone = np.array(pairs).T
+    assert common.mean() > 3 > 1 > alone.mean()
+    assert (common > alone).mean() > 0.8
+
+
+@pytest.mark.parametrize(("name", "draw", "kinds"), [("pulses", pulsed, PULSES), ("balls", filled, BALLS)])
+def test_of_two_things_in_a_signal_or_a_volume_the_one_asked_for_is_marked(name, draw, kinds):
+    explainer, pairs = plain(name), []
+    given = explainer.contract.roles["image"]
+    for seed in SEEDS:
+        shown = kinds[1 + seed % 3], kinds[1 + (seed + 1) % 3]
+        trace = draw(seed, *shown)
+        found = explainer.explain(inputs={given: trace.values}, target=[list(shown)])
+        assert found.saliency_map.shape[1:] == trace.masks[shown[0]].shape
+        for drawn, asked, other in zip(found.saliency_map, shown, shown[::-1], strict=True):
+            pairs.append([density(drawn, trace.masks[asked]), density(drawn, trace.masks[other])])
+    asked, other = np.array(pairs).T
+    assert asked.mean() > 4 > 2 > other.mean()
+    assert (asked > other).mean() > 0.9
+
+
+@pytest.mark.parametrize(("name", "draw", "kinds"), [("pulses", pulsed, PULSES), ("balls", filled, BALLS)])
+def test_what_a_signal_or_a_volume_holds_is_told(name, draw, kinds):
+    explainer, right = plain(name), 0
+    for seed in range(24):
+        wanted = kinds[seed % len(kinds)]
+        trace = draw(seed, *([wanted] if wanted != "nothing" else []))
+        found = explainer.explain(inputs={explainer.contract.roles["image"]: trace.values})
+        right += found.label(int(found.target[0])) == wanted
+    assert right >= 23
+    assert (MODELS / f"{name}.onnx").stat().st_size < 300_000
 
 
 def test_moving_the_object_moves_its_box_and_map():
