@@ -24,7 +24,7 @@ from cam_onnx.autodiff.check import check
 from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
 from cam_onnx.autodiff.linked import follow_links
 from cam_onnx.autodiff.quantised import annotate
-from cam_onnx.autodiff.raising import Unraisable, declare_ranks, keep_old_meanings
+from cam_onnx.autodiff.raising import Unraisable, declare_ranks, keep_old_meanings, keep_types
 from cam_onnx.autodiff.typed import inferred, readable, retype, values_of
 from cam_onnx.autodiff.weights import Held, filled, lift, show
 from cam_onnx.declared import check_tensors
@@ -144,6 +144,7 @@ class Model:
                 f"{opset} or newer"
             ) from error
         keep_old_meanings(self.proto, converted)
+        keep_types(converted, self.values)
         del converted.metadata_props[:]
         converted.metadata_props.extend(self.proto.metadata_props)
         converted.ir_version = max(proto.ir_version, converted.ir_version, 4)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
 import onnx
 import onnx.version_converter
 import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
 
-__all__ = ["Unraisable", "declare_ranks", "keep_old_meanings", "respelled", "same_meaning"]
+__all__ = ["Unraisable", "declare_ranks", "keep_old_meanings", "keep_types", "respelled", "same_meaning"]
 
 
 class Unraisable(Exception):
@@ -118,6 +119,24 @@ def declare_ranks(proto: onnx.ModelProto, values: Mapping[str | None, ir.Value])
             dims = [d if isinstance(d, int) else d.value for d in x.shape]
             proto.graph.value_info.append(onnx.helper.make_tensor_value_info(x.name, int(x.dtype), dims))
             told.add(x.name)
+
+
+_BOUNDS = {"Clip": (1, 2), "Pad": (2,)}  # inputs of the type of what is read, which were attributes below opset 11
+
+
+def keep_types(raised: onnx.ModelProto, values: Mapping[str | None, ir.Value]) -> None:
+    """Give what the converter made of attributes the type that it has to have: it writes float32 for all."""
+    made = {t.name: t for t in raised.graph.initializer if t.name not in values}
+    made |= {n.output[0]: n.attribute[0].t for n in raised.graph.node
+             if n.op_type == "Constant" and n.output[0] not in values}  # fmt: skip
+    for node in raised.graph.node:
+        x = values.get(node.input[0]) if node.op_type in _BOUNDS else None
+        for i in _BOUNDS.get(node.op_type, ()):
+            tensor = made.get(node.input[i]) if i < len(node.input) else None
+            if x is not None and x.dtype is not None and tensor is not None and tensor.data_type != x.dtype:
+                with np.errstate(over="ignore"):  # no bound at all is the largest number, then infinity
+                    number = onnx.numpy_helper.to_array(tensor).astype(x.dtype.numpy())
+                tensor.CopyFrom(onnx.numpy_helper.from_array(number, tensor.name))
 
 
 def keep_old_meanings(original: onnx.ModelProto, raised: onnx.ModelProto) -> None:

@@ -70,6 +70,20 @@ def test_a_softmax_below_opset_13_is_of_all_axes_from_one_on(operator, axis):
     np.testing.assert_allclose(run(raised, x), run(model, x), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "node",
+    ["Clip<min=0.2, max=0.7>(r)", "Clip<max=0.5>(r)", "Pad<pads=[0,0,0,1], value=0.5>(r)", "Pad<pads=[0,1,0,0]>(r)"],
+)
+def test_what_was_an_attribute_has_the_type_of_what_is_read(node):
+    """The converter writes bounds of float32, which a file of 16 bits cannot read."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 4, opset_import: ["": 9]> g (float16[N,4] x) => (float16[N,a] y)
+            {{ r = Relu(x) y = {node} }}"""
+    )
+    x = np.linspace(0, 1, 8).reshape(2, 4).astype(np.float16)
+    np.testing.assert_array_equal(run(load(model).raise_to(13).whole(), x), run(model, x))
+
+
 def test_an_operator_of_before_the_standard_is_named():
     """The converter's own words for it have holes where names belong."""
     model = onnx.parser.parse_model(
