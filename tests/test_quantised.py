@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from onnxruntime.quantization import quantize_dynamic
 
 from cam_onnx import Explainer, autodiff, convert
 from cam_onnx.autodiff.model import load
@@ -176,6 +177,43 @@ def test_the_runtime_keeps_its_integers(demo_in):
     [plain] = run(path, feeds, ["logits"])
     [converted] = run(convert(path).to_bytes(), feeds, ["logits"])
     np.testing.assert_array_equal(converted, plain)
+
+
+@pytest.mark.parametrize("per_channel", [False, True], ids=["a scale", "scales"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_a_text_recogniser_quantised_dynamically_has_the_gradient_of_its_weights(direction, per_channel, tmp_path):
+    """The LSTM of ONNX Runtime: the plain network with the weights that the integers stand for is the same one."""
+    count = 2 if direction == "bidirectional" else 1
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]> crnn (float[N,3,16,24] image) => (float[T,N,7] y)
+        <int64[1] rows = {{2}}, int64[3] wide = {{0, 0, -1}}> {{
+        c = Conv<strides=[2,2], pads=[1,1,1,1]>(image, w) f = Relu(c) p = MaxPool<kernel_shape=[8,1]>(f)
+        s = Squeeze(p, rows) t = Transpose<perm=[2,0,1]>(s)
+        l = LSTM<hidden_size=6, direction="{direction}">(t, W, R, B)
+        b = Transpose<perm=[0,2,1,3]>(l) r = Reshape(b, wide) y = MatMul(r, v) }}"""
+    )
+    rng = np.random.default_rng(0)
+    drawn = {"w": (8, 3, 3, 3), "W": (count, 24, 8), "R": (count, 24, 6), "B": (count, 48), "v": (6 * count, 7)}
+    weights = {k: (rng.standard_normal(shape) * 0.5).astype("f4") for k, shape in drawn.items()}
+    model.graph.initializer.extend(numpy_helper.from_array(a, k) for k, a in weights.items())
+    onnx.save(model, tmp_path / "plain.onnx")
+    quantize_dynamic(
+        tmp_path / "plain.onnx", tmp_path / "q.onnx", op_types_to_quantize=["LSTM"], per_channel=per_channel
+    )
+    quantised = onnx.load(tmp_path / "q.onnx")
+    assert [node.op_type for node in quantised.graph.node if node.domain] == ["DynamicQuantizeLSTM"]
+    held = {t.name: numpy_helper.to_array(t) for t in quantised.graph.initializer}
+    for tensor in model.graph.initializer:
+        if tensor.name in ("W", "R"):
+            q, step, zero = (held[f"{tensor.name}_{part}"] for part in ("quantized", "scale", "zero_point"))
+            real = (q.astype("f4") - zero.reshape(count, 1, -1)) * step.reshape(count, 1, -1)
+            assert 0 < np.abs(real.transpose(0, 2, 1) - weights[tensor.name]).max() < 0.02
+            tensor.CopyFrom(numpy_helper.from_array(real.transpose(0, 2, 1), tensor.name))
+    feeds = {"image": rng.standard_normal((2, 3, 16, 24)).astype("f4")}
+    feeds["cotangent/y"] = rng.standard_normal((12, 2, 7)).astype("f4")
+    ours, exact = (run(autodiff.gradient(m, ["image"], ["y"]), feeds, ["grad/image"])[0] for m in (quantised, model))
+    assert exact.any()
+    np.testing.assert_allclose(ours, exact, atol=1e-5 * np.abs(exact).max())
 
 
 # -- small networks, whole -------------------------------------------------------------------------------------------

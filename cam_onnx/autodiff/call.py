@@ -43,7 +43,8 @@ def lower(bodies: Bodies, node: ir.Node, lowering: Callable[..., Any]) -> Body |
         return known
     op = Emitter(bodies.opset, bodies.taken)
     op.scope = node.op_type
-    parameters = tuple(inspect.signature(lowering).parameters)[1:]
+    found = inspect.signature(lowering).parameters.values()
+    parameters = tuple(p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.KEYWORD_ONLY))[1:]
     try:
         primals, attributes = arguments(op, node, parameters)
         results = lowering(op, *primals, **attributes)

@@ -188,6 +188,12 @@ def _last(op_type: str, *inputs: int, flag: bool = False) -> Callable[[onnx.Node
     return between
 
 
+def _lstm(node: onnx.NodeProto, opset: int) -> Nodes:
+    made = _like(node, "LSTM", range(8), opset)
+    made.output[:] = node.output
+    yield made
+
+
 def _attended(equation: str) -> Callable[[onnx.NodeProto, int], Nodes]:
     """As many queries as the first input has, as wide as the third's values; all in one input: see `_of_one`."""
 
@@ -227,6 +233,7 @@ def _packed(node: onnx.NodeProto, opset: int) -> Nodes:
 _BY_HAND: dict[str, Callable[[onnx.NodeProto, int], Nodes]] = {
     "Attention": _parts(3),
     "BiasSplitGelu": _parts(2),
+    "DynamicQuantizeLSTM": _lstm,
     "FusedMatMul": _matmul,
     "MatMulIntegerToFloat": _to_float,
     "MatMulNBits": _by_columns,

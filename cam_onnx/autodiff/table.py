@@ -168,12 +168,12 @@ class Table:
         rules.append(new)
         rules.sort(key=lambda rule: rule.before or 10**9)
 
-    def deflowering(self, op_type: str, lowering: Function) -> None:
+    def deflowering(self, op_type: str, lowering: Function, domain: str = "") -> None:
         """Enter an operator as others: ``lowering(op, *inputs, **attributes)`` returns its outputs.
 
         The derivative goes through what it emits; of that, what the derivative reads is in the file.
         """
-        self._enter(("", op_type), Rule(op_type, (), lowering=lowering))
+        self._enter((domain, op_type), Rule(op_type, (), lowering=lowering, domain=domain))
 
     def defflow(self, op_type: str, regions: Function, vjp: Function) -> None:
         """Enter an operator with subgraphs."""

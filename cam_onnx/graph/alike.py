@@ -18,6 +18,7 @@ _OF: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "BiasAdd": ("Sum", (0, 1, 2)),
     "BiasGelu": ("Add", (0, 1)),
     "DynamicQuantizeLinear": ("Identity", (0,)),
+    "DynamicQuantizeLSTM": ("LSTM", (0, 1, 2)),
     "DynamicQuantizeMatMul": ("MatMul", (0, 1)),
     "FusedGemm": ("Gemm", (0, 1, 2)),
     "FusedMatMul": ("MatMul", (0, 1)),

@@ -13,7 +13,8 @@ from cam_onnx.autodiff.broadcasting import sum_to
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.rules.elementwise import gelu, one_minus
 from cam_onnx.autodiff.rules.normalization import through_statistics
-from cam_onnx.autodiff.table import broadcast, defvjp, missing
+from cam_onnx.autodiff.rules.recurrent import lstm
+from cam_onnx.autodiff.table import broadcast, deflowering, defvjp, missing
 from cam_onnx.autodiff.val import Refused, Val
 
 __all__: list[str] = []
@@ -140,3 +141,43 @@ weights = missing("with respect to its weights")
 defvjp("SimplifiedLayerNormalization", simplified_x, weights)
 for name, simplified in (("SkipLayerNormalization", False), ("SkipSimplifiedLayerNormalization", True)):
     microsoft(name, *[broadcast(skip_norm(simplified))] * 2, *[weights] * 3, several=True)
+
+# An LSTM --------------------------------------------------------------------------------------------------------------
+
+
+def dynamic_quantize_lstm(
+    op: Emitter,
+    x: Val,
+    w: Val,
+    r: Val,
+    b: Val | None,
+    sequence_lens: Val | None,
+    initial_h: Val | None,
+    initial_c: Val | None,
+    p: Val | None,
+    ws: Val,
+    wz: Val,
+    rs: Val,
+    rz: Val,
+    *,
+    activations: list[Any] | None = None,
+    activation_alpha: list[float] | None = None,
+    activation_beta: list[float] | None = None,
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    input_forget: int = 0,
+) -> tuple[Val, ...]:
+    """ONNX Runtime's: the weights are integers, turned round, with a scale a direction, or one a column too."""
+
+    def real(q: Val, scale: Val, zero: Val) -> Val:
+        laid = [op.Reshape(op.Cast(v, to=1), [q.dims[0], 1, -1]) for v in (scale, zero)]
+        return op.Transpose((op.Cast(q, to=1) - laid[1]) * laid[0], perm=[0, 2, 1])
+
+    return lstm(
+        op, x, real(w, ws, wz), real(r, rs, rz), b, sequence_lens, initial_h, initial_c, p,
+        activations, activation_alpha, activation_beta, clip, direction, hidden_size, input_forget, 0,
+    )  # fmt: skip
+
+
+deflowering("DynamicQuantizeLSTM", dynamic_quantize_lstm, domain="com.microsoft")
