@@ -216,6 +216,66 @@ def test_a_text_recogniser_quantised_dynamically_has_the_gradient_of_its_weights
     np.testing.assert_allclose(ours, exact, atol=1e-5 * np.abs(exact).max())
 
 
+# -- ranges, to the edge -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scales", ["one", "per axis", "in blocks"])
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int4", "uint4", "float8_e4m3fn", "float8_e5m2"])
+def test_what_rounds_into_the_range_passes_edges_included(kind, scales):
+    """x / scale + zero point within [qmin - 1/2, qmax + 1/2]; of floats within [qmin, qmax]."""
+    dtype = np.dtype(getattr(ml_dtypes, kind, kind))
+    whole = not kind.startswith("float")
+    info = (ml_dtypes.iinfo if whole else ml_dtypes.finfo)(dtype)
+    low, high, zero = float(info.min) - 0.5 * whole, float(info.max) + 0.5 * whole, 3.0 * whole
+    at = np.array([low - 0.25, low, low + 0.25, zero, high - 0.25, high, high + 0.25, 4 * high], np.float32)
+    shape, attributes = {
+        "one": ((), ""),
+        "per axis": ((2,), "<axis=0>"),
+        "in blocks": ((2, 4), "<axis=1, block_size=2>"),
+    }[scales]
+    steps = np.resize(np.array([0.25, 2.0, 0.5, 1.0], np.float32), shape)
+    laid = np.broadcast_to(
+        steps.reshape(-1, 1) if scales == "per axis" else np.repeat(steps, 2, -1) if shape else steps, (2, 8)
+    )
+    x = ((np.stack([at, at]) - np.float32(zero)) * laid).astype(np.float32)
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 21]> g (float[2,8] x) => (float[2,8] y)
+        {{ q = QuantizeLinear{attributes}(x, s, z) y = DequantizeLinear{attributes}(q, s, z) }}"""
+    )
+    given = {"s": steps, "z": np.full(shape, zero).astype(dtype)}
+    model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in given.items())
+    feeds = {"x": x, "cotangent/y": np.ones_like(x)}
+    [grad] = run(autodiff.gradient(model, ["x"], ["y"]), feeds, ["grad/x"], optimised=False)
+    np.testing.assert_array_equal(grad, np.float32([(low <= at) & (at <= high)] * 2))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+@pytest.mark.parametrize(
+    ("operator", "cuts"),
+    [
+        ("QLinearMatMul(q, s, z, w, s, z, s, z)", True),
+        ("com.microsoft.QGemm<alpha=1.0>(q, s, z, w, s, z, , s, z)", True),
+        ("com.microsoft.QLinearAdd(q, s, z, o, s, z, s, z)", True),
+        ("com.microsoft.QLinearMul(q, s, z, w, s, z, s, z)", True),
+        ("com.microsoft.QLinearLeakyRelu<alpha=1.0>(q, s, z, s, z)", False),
+        ("com.microsoft.QLinearConcat<axis=1>(s, z, q, s, z)", False),
+    ],
+)
+def test_an_operator_that_can_cut_off_passes_between_the_ends(operator, cuts, kind):
+    """The first and the last integer may have been cut off; averages and copies never are."""
+    info = np.iinfo(kind)
+    at = np.array([info.min, info.min + 1, 5, info.max - 1, info.max], np.float32).reshape(-1, 1)
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 18, "com.microsoft": 1]> g (float[5,1] x) => (float[5,1] y)
+        {{ q = QuantizeLinear(x, s, z) c = {operator} y = DequantizeLinear(c, s, z) }}"""
+    )
+    given = {"s": np.float32(1), "z": np.array(0, kind), "w": np.array([[1]], kind), "o": np.array([[0]], kind)}
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in given.items())
+    feeds = {"x": at, "cotangent/y": np.ones_like(at)}
+    grad = run(autodiff.gradient(model, ["x"], ["y"]), feeds, ["grad/x"], optimised=False)[0].ravel()
+    np.testing.assert_array_equal(grad, [not cuts, True, True, True, not cuts])
+
+
 # -- small networks, whole -------------------------------------------------------------------------------------------
 
 # not vgg_like: maxima of integers tie, and differences then depend on the side
