@@ -25,6 +25,7 @@ _EMBEDDINGS = {
     "image_embed", "image_embedding", "image_embeddings", "image_embeds", "image_features", "pooler_output",
     "sentence_embedding", "text_embeds", "text_features", "vector",
 }  # fmt: skip
+_MADE = "_v_"  # how the version converter names what it adds
 _TRANSPARENT = {"Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 _TRANSPARENT |= {"QuantizeLinear", "DequantizeLinear"}
 
@@ -172,7 +173,10 @@ def _before_activation(output: ir.Value) -> tuple[ir.Value, str]:
     # the version converter puts a Flatten of what is flat before an old Softmax: the user's own value is meant
     while (node := found.producer()) is not None and node.op_type in ("Flatten", "Identity"):
         x = node.inputs[0]
-        if x is None or found is output or x.shape is None or x.shape != found.shape:
+        if x is None or found is output or x.shape is None or found.shape is None:
+            break
+        of_one = (found.name or "").startswith(_MADE) and _is_class_scores(x)  # (N, C, 1, 1) is flat too
+        if x.shape != found.shape and not (of_one and list(x.shape)[:2] == list(found.shape)):
             break
         found = x
     return found, activation

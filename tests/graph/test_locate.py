@@ -7,7 +7,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from cam_onnx import Disconnected, InputError, LayerNotFound, ScoreNotFound, convert
+from cam_onnx import Disconnected, Explainer, InputError, LayerNotFound, ScoreNotFound, convert
 from cam_onnx.autodiff.model import load
 from cam_onnx.contract import Axes, Tokens
 from cam_onnx.graph.candidates import candidates
@@ -307,3 +307,14 @@ def test_logits_behind_a_view_that_shape_inference_does_not_follow():
     model = model_of("(float[N,3,8,8] image) => (float[N,5] y)", nodes, opset=13, **constants)
     found = convert(model, layers="image").contract
     assert (found.score, found.activation) == ("logits", "softmax")
+
+
+def test_the_users_value_is_the_score_before_an_old_softmax_of_classes_at_one_place():
+    """SqueezeNet, opset 7: what the version converter flattens for the Softmax has a name that nobody gave."""
+    model = model_of("(float[1,3,8,8] image) => (float[1,4,1,1] y)",
+                     "a = Conv(image, w) pool = GlobalAveragePool(a) y = Softmax(pool)", opset=7,
+                     w=np.ones((4, 3, 3, 3), np.float32))  # fmt: skip
+    converted = convert(model)
+    assert (converted.contract.score, converted.contract.layers[0].name) == ("pool", "a")
+    found = Explainer(model).explain(inputs={"image": np.ones((1, 3, 8, 8), np.float32)}, target=1)
+    assert found.logits.shape == (1, 4)
