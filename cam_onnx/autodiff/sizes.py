@@ -18,7 +18,7 @@ from cam_onnx.autodiff.entries import MOST, Size, Sizes, integer, numbers_of, ve
 from cam_onnx.autodiff.size_tables import KINDS, Table, arranged, table_of
 from cam_onnx.autodiff.skeleton import MADE
 
-__all__ = ["told"]
+__all__ = ["belied", "told"]
 
 
 def told(graph: ir.Graph, taken: dict[ir.Node, str]) -> dict[str, onnx.TypeProto]:
@@ -34,6 +34,15 @@ def told(graph: ir.Graph, taken: dict[ir.Node, str]) -> dict[str, onnx.TypeProto
                 sizes = [None if isinstance(d, str) and d.startswith(MADE) else d for d in known.dims(y)]
                 found[y.name] = onnx.helper.make_tensor_type_proto(int(y.dtype), sizes)
     return found
+
+
+def belied(value: ir.Value) -> bool:
+    """Whether an output is declared with another number of axes than the Reshape that makes it is told to give."""
+    node = value.producer()
+    asked = node.inputs[1] if node is not None and node.op_type == "Reshape" and len(node.inputs) > 1 else None
+    if asked is None or asked.shape is None or len(asked.shape) != 1 or value.shape is None:
+        return False
+    return isinstance(asked.shape[0], int) and asked.shape[0] != len(value.shape)
 
 
 def _shapes(known: _Known, node: ir.Node) -> Iterator[tuple[ir.Value, Sizes]]:

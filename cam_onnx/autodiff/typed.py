@@ -6,6 +6,7 @@ import onnx
 import onnx.shape_inference
 import onnx_ir as ir
 
+from cam_onnx.autodiff import sizes
 from cam_onnx.autodiff.skeleton import skeleton
 from cam_onnx.autodiff.writing import constant_of
 from cam_onnx.errors import InvalidModel
@@ -67,17 +68,8 @@ def retype(values: list[ir.Value], types: dict[str, onnx.TypeProto]) -> None:
         if node is not None and (tensor := constant_of(node)) is not None:
             value.const_value = tensor
     for value in values:
-        if value.is_graph_output() and _is_belied(value):
+        if value.is_graph_output() and sizes.belied(value):
             value.shape = None
-
-
-def _is_belied(value: ir.Value) -> bool:
-    """Whether an output is declared with another number of axes than the Reshape that makes it is told to give."""
-    node = value.producer()
-    asked = node.inputs[1] if node is not None and node.op_type == "Reshape" and len(node.inputs) > 1 else None
-    if asked is None or asked.shape is None or len(asked.shape) != 1 or value.shape is None:
-        return False
-    return isinstance(asked.shape[0], int) and asked.shape[0] != len(value.shape)
 
 
 def values_of(graph: ir.Graph) -> list[ir.Value]:

@@ -115,8 +115,8 @@ def from_pictures(
         boxes.append(box)
     if len({t.shape for t in tensors}) > 1:
         raise InputError(
-            "pictures of different sizes do not fit into one batch, and this model takes any size: set size in "
-            "preprocess="
+            "pictures of different sizes do not fit into one batch, and this model takes any size: explain them one by "
+            "one, or set size in preprocess="
         )
     return Samples(
         feeds={tensor.name: np.concatenate(tensors)},
