@@ -88,11 +88,12 @@ def _levels(model: Model) -> str | None:
     boxes = False
     for output in model.graph.outputs:
         sizes = _sizes(output)
-        stride = None if size is None else _stride(size, sizes)
-        if stride is None or cotangent_of(output) is None:
+        cells = None if size is None else _cells(size, sizes)
+        if cells is None or cotangent_of(output) is None:
             return None
+        stride, channels = cells
         found.setdefault(stride, []).append(output)
-        boxes |= 4 in sizes[1:] or (len(sizes) == 4 and any(_parts(sizes, k) for k in (1, 3)))
+        boxes |= 4 in channels or 85 in channels or any(c in _DARKNET for c in channels)
     if len(found) < 2 or len({len(values) for values in found.values()}) != 1 or not boxes:
         return None
     first = next(iter(found.values()))[-1]
@@ -104,22 +105,20 @@ def _levels(model: Model) -> str | None:
     )
 
 
-def _stride(size: tuple[int, int], sizes: list[int | str | None]) -> int | None:
-    """Return of which stride a map or a list of its cells is."""
-    grids = {s: (-(-size[0] // s), -(-size[1] // s)) for s in (4, 8, 16, 32, 64, 128)}
-    for stride, (height, width) in grids.items():
-        if len(sizes) == 4 and [height, width] in (sizes[2:], sizes[1:3]):
-            return stride
-        if len(sizes) == 5 and [height, width] in (sizes[3:], sizes[2:4], sizes[1:3]):
-            return stride
-        if len(sizes) == 3 and sizes[1] in (height * width, 3 * height * width, 9 * height * width):
-            return stride
+# boxes, an objectness and the classes of the usual data (1, 20, 80), of three anchors
+_DARKNET = {3 * (5 + classes) for classes in (1, 20, 80)}
+
+
+def _cells(size: tuple[int, int], sizes: list[int | str | None]) -> tuple[int, list[int | str | None]] | None:
+    """Return of which stride a map or a list of its cells is, and the sizes beside batch and cells."""
+    for stride in (4, 8, 16, 32, 64, 128):
+        grid = [-(-size[0] // stride), -(-size[1] // stride)]
+        for at in range(1, len(sizes) - 1) if len(sizes) in (4, 5) else ():
+            if sizes[at : at + 2] == grid:
+                return stride, [*sizes[1:at], *sizes[at + 2 :]]
+        if len(sizes) == 3 and sizes[1] in [count * grid[0] * grid[1] for count in (1, 3, 9)]:
+            return stride, sizes[2:]
     return None
-
-
-def _parts(sizes: list[int | str | None], anchors: int) -> bool:
-    """Whether a map's channels are boxes, an objectness and the 20 or 80 classes of the usual data, of each anchor."""
-    return any(anchors * (5 + classes) in (sizes[1], sizes[3]) for classes in (1, 20, 80))
 
 
 def _unstacked(value: ir.Value) -> ir.Value:

@@ -275,6 +275,12 @@ TASKS = {
         ("semantic segmentation", "logits", "area"),
     ),
     "classes at every pixel": (row("float[N,8,64,64] u", ""), ("semantic segmentation", "u", "area")),
+    "classes on grids of several strides, one of them 4 x 4": (
+        row("float[N,8,16,16] y, float[N,8,4,4] z",
+            "r = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a) q = MaxPool<kernel_shape=[8,8], strides=[8,8]>(a) "
+            "y = Softmax<axis=1>(r) z = Relu(q)"),
+        ("semantic segmentation", "r", "area"),
+    ),
     "text or not": (
         row("float[N,1,32,32] y", "m = Conv(a, w1) y = Sigmoid(m)", w1=np.ones((1, 8, 1, 1), "f4")),
         ("a probability map (text detection, one class's mask)", "m", "area"),
