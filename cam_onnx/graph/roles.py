@@ -14,7 +14,7 @@ import onnx_ir as ir
 from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import Node, alike
 from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
-from cam_onnx.graph.positions import LIST, Positions, along, back, dims, merged
+from cam_onnx.graph.positions import BESIDE, LIST, Positions, along, back, dims, merged
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
 
@@ -151,8 +151,12 @@ def _put_together(node: Node, found: Roles, given: Sequence[Roles]) -> Roles:
 
 
 def _certainty(roles: Roles) -> int:
-    """More where more is known: the other operand may be a part that was reduced and is broadcast again."""
-    return -sum(10 if role == "?" else role == LIST and not isinstance(role, Positions) for role in roles)
+    """More where more is known: the other operand may be a part that was reduced and is broadcast again.
+
+    What stands beside a grid says nothing of the list that it is joined with.
+    """
+    doubt = {"?": 10, BESIDE: 2, LIST: 1}
+    return -sum(0 if isinstance(role, Positions) else doubt.get(role, 0) for role in roles)
 
 
 def _rows(node: Node, roles: dict[ir.Value, Roles]) -> Roles | None:

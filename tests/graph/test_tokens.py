@@ -172,6 +172,11 @@ FATES = {
          dict(b=TWO, z=ints([-2]), s=ints([1]), e=ints([2**63 - 1]))),
         None,
     ),
+    "cut apart, and put together again": (  # as XCiT's class attention does
+        ("c = Concat<axis=1>(a, t) k = Slice(c, z, s, s) p = Slice(c, s, e, s) m = Mul(k, k) y = Concat<axis=1>(m, p)",
+         dict(a=ONE, z=ints([0]), s=ints([1]), e=ints([2**63 - 1]))),
+        at(1),
+    ),
     "every second": (
         ("y = Slice(t, z, e, s, k)", dict(z=ints([0]), e=ints([20]), s=ints([1]), k=ints([2]))),
         None,
