@@ -5,7 +5,6 @@ A score is the first output that has one number per class.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -13,18 +12,14 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.errors import ScoreNotFound, did_you_mean, shown
+from cam_onnx.graph.embeddings import is_embedding
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
 
-__all__ = ["Score", "fed", "find_dense", "find_score", "is_embedding", "picture_input", "typed"]
+__all__ = ["Score", "fed", "find_dense", "find_score", "picture_input", "typed"]
 
 _FINAL = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": ""}
 _FINAL |= {"QLinearSoftmax": "softmax", "QLinearSigmoid": "sigmoid"}
-_EMBEDDINGS = {
-    "embed", "embedding", "embeddings", "embeds", "feat", "feats", "feature", "feature_vector", "features",
-    "image_embed", "image_embedding", "image_embeddings", "image_embeds", "image_features", "pooler_output",
-    "sentence_embedding", "text_embeds", "text_features", "vector",
-}  # fmt: skip
 _MADE = "_v_"  # how the version converter names what it adds
 _TRANSPARENT = {"Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 _TRANSPARENT |= {"QuantizeLinear", "DequantizeLinear"}
@@ -111,11 +106,6 @@ def find_score(model: Model, name: str | None) -> Score:
         f"{model.name}: no output looks like class scores (a floating-point (N, C)); its outputs: {listed}. "
         "Name the value to explain (score=, --score)"
     )
-
-
-def is_embedding(value: ir.Value) -> bool:
-    """Whether an output is called what networks call vectors that are compared and not read."""
-    return any(word in _EMBEDDINGS for word in re.split(r"[/.:\s]", (value.name or "").casefold()))
 
 
 def find_dense(model: Model, name: str | None) -> Score:

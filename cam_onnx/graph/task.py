@@ -16,15 +16,14 @@ from cam_onnx import kinds
 from cam_onnx.autodiff.model import Model
 from cam_onnx.errors import ScoreNotFound
 from cam_onnx.graph import detectors
+from cam_onnx.graph.embeddings import is_embedding, is_normalised
 from cam_onnx.graph.ends import Output, outputs_of
-from cam_onnx.graph.locate import find_score, is_embedding, picture_input
+from cam_onnx.graph.locate import find_score, picture_input
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import Roles, follow
 from cam_onnx.kinds import Kind
 
 __all__ = ["RECOGNISERS", "Task", "find_task", "known_task"]
-
-_VIEWS = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,7 @@ def _embedding(model: Model, outputs: list[Output]) -> Task | None:
     """A vector of length 1, or one that is called an embedding and beside which there are no scores of classes."""
     vectors = [output for output in outputs if len(output.sizes) == 2]
     for output in vectors:
-        if not output.end and _normalised(output.value):
+        if not output.end and is_normalised(output.value):
             why = f"{output.value.name}: a vector of length 1"
             return Task("image embedding", output.value.name or "", why,
                         asks="similar:FILE.npy, the embedding of another picture")  # fmt: skip
@@ -241,33 +240,6 @@ def _embedding(model: Model, outputs: list[Output]) -> Task | None:
         asks = "similar:FILE.npy, the embedding of another picture; or class, if they are logits"
         return Task("image embedding", name, f"an output called {name}", asks=asks)
     return None
-
-
-def _normalised(value: ir.Value) -> bool:
-    node = value.producer()
-    while node is not None and node.op_type in _VIEWS and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
-    if node is None:
-        return False
-    if node.op_type == "LpNormalization":
-        return True
-    if node.op_type != "Div" or node.inputs[0] is None or node.inputs[1] is None:
-        return False
-    length: ir.Value | None = node.inputs[1]
-    while length is not None and (before := length.producer()) is not None:
-        if before.op_type == "ReduceL2":
-            return _behind_views(before.inputs[0]) is _behind_views(node.inputs[0])
-        if before.op_type not in _VIEWS | {"Clip", "Expand", "Max", "Add", "Sqrt", "ReduceSum"}:
-            square = before.op_type in ("Mul", "Pow")
-            return square and _behind_views(before.inputs[0]) is _behind_views(node.inputs[0])
-        length = before.inputs[0]
-    return False
-
-
-def _behind_views(value: ir.Value | None) -> ir.Value | None:
-    while value is not None and (node := value.producer()) is not None and node.op_type in _VIEWS:
-        value = node.inputs[0]
-    return value
 
 
 def _classifier(model: Model, outputs: list[Output]) -> Task | None:
