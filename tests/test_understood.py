@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tools.understood.judge import Row
-from tools.understood.page import page
+from tools.understood.page import page, written
 from tools.zoo.networks import NETWORKS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "understood.md").read_text(encoding="utf-8")
@@ -35,3 +35,10 @@ def test_a_wrong_guess_would_be_seen():
     assert "| `timm/a` | **wrong** | `b` | Conv | 7x7 |" in text
     assert "0 of 2 networks right, 1 wrong, 1 asked about" in text
     assert "no file was made, 1 of 3: `timm/b`." in text
+
+
+def test_the_page_can_be_read_again_so_that_one_network_can_be_looked_at_alone():
+    names = [name for name, network in NETWORKS.items() if network.library != "task" or network.model.endswith("_18")]
+    rows = {row.network: row for row in written(PAGE)}
+    assert len(rows) > 150
+    assert page([rows[name] for name in names if name in rows], names) == PAGE

@@ -20,7 +20,7 @@ from cam_onnx import files
 from tools.understood.apart import make_apart
 from tools.understood.judge import Row, judge
 from tools.understood.make import KEPT, made
-from tools.understood.page import page
+from tools.understood.page import page, written
 from tools.zoo.networks import NETWORKS
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "understood.md"
@@ -46,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 row = judge(name, file, facts)
             files.write(known.with_suffix(".json"), json.dumps(asdict(row), indent=1).encode())
             print(f"{name}: {row.verdict}, {row.what}", file=sys.stderr, flush=True)
-    rows = [Row(**json.loads(kept.read_text()))
-            for name in NAMES if (kept := made(NETWORKS[name])[1].with_suffix(".json")).exists()]  # fmt: skip
+    found = {row.network: row for row in written(PAGE.read_text(encoding="utf-8"))}
+    for name in NAMES:
+        if (kept := made(NETWORKS[name])[1].with_suffix(".json")).exists():
+            found[name] = Row(**json.loads(kept.read_text()))
+    rows = [found[name] for name in NAMES if name in found]
     files.write(PAGE, page(rows, NAMES).encode())
     return int(any(row.verdict == "wrong" for row in rows))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tools.understood.judge import Row
 
-__all__ = ["page"]
+__all__ = ["page", "written"]
 
 TOP = """\
 # What is found in a file without options
@@ -39,6 +40,19 @@ def page(rows: Sequence[Row], names: Sequence[str]) -> str:
     if asked := [row for row in rows if row.verdict == "asks"]:
         lines += ["", "Asked about:", "", *(f"- `{row.network}`: {_reason(row.what)}" for row in asked)]
     return "\n".join([*lines, ""])
+
+
+def written(text: str) -> list[Row]:
+    """Return the rows of a page, as far as it says what they are."""
+    rows = []
+    for line in text.splitlines():
+        if found := re.match(r"\| `(.+?)` \| \**(right|wrong)\** \| `(.*?)` \| (.*?) \| ([\dx]*) \| (.*) \|$", line):
+            network, verdict, layer, operator, grid, what = found.groups()
+            sizes = tuple(int(size) for size in grid.split("x") if size)
+            rows.append(Row(network, verdict, what, layer=layer, operator=operator, grid=sizes))
+        elif found := re.match(r"- `(.+?)`: (.*)$", line):
+            rows.append(Row(found[1], "asks", found[2]))
+    return rows
 
 
 def _row(row: Row) -> str:
