@@ -8,20 +8,16 @@ Another CPU may round otherwise and end with other weights: the files in models/
 
 from __future__ import annotations
 
-import io
 import sys
-import time
-import warnings
-from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from torch import nn
 
 from models.synthetic import TEXTURES, sized, textured
+from models.written import export as written
+from models.written import run
 
-MODELS = Path(__file__).parent
 PICTURES, HELD, EPOCHS, BATCH = 3000, 400, 14, 50
 LONGER = 20  # epochs of the transformer, which knows nothing of neighbours at first
 FIRST = 1_000_000  # seeds below are for tests and documentation
@@ -153,40 +149,14 @@ def train(name: str) -> nn.Sequential:
 
 
 def export(name: str, model: nn.Sequential) -> bytes:
-    """Return the file: opset 17, a dynamic batch, the last value in front of the head called ``features``.
-
-    Of the transformer: the tokens that its last attention reads.
-    """
-    written = io.BytesIO()
-    output = "size" if name == "disc-size" else "logits"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model, (torch.zeros(1, 3, 96, 96),), written, dynamo=False, opset_version=17, input_names=["image"],
-            output_names=[output], dynamic_axes={"image": {0: "batch"}, output: {0: "batch"}},
-        )  # fmt: skip
-    proto = onnx.load_from_string(written.getvalue())
+    """Return the file, with the last value in front of the head; of the transformer what its last attention reads."""
     kind, at = ("LayerNormalization", -3) if name == "textures-tokens" else ("Relu", 3)
-    last = [node for node in proto.graph.node if node.op_type == kind][at].output[0]
-    for node in proto.graph.node:
-        node.doc_string = ""
-        for names in (node.input, node.output):
-            names[:] = ["features" if value == last else value for value in names]
-    onnx.checker.check_model(proto, full_check=True)
-    data: bytes = proto.SerializeToString()
-    return data
+    return written(model, "image", (3, 96, 96), "size" if name == "disc-size" else "logits", kind, at)
 
 
 def main(names: list[str]) -> int:
     """Train and write."""
-    torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(2)
-    for name in names or NAMES:
-        started = time.perf_counter()
-        path = MODELS / f"{name}.onnx"
-        path.write_bytes(export(name, train(name)))
-        print(f"{path.name}: {path.stat().st_size:,} bytes, {time.perf_counter() - started:.0f} s")
-    return 0
+    return run(names or NAMES, lambda name: export(name, train(name)))
 
 
 if __name__ == "__main__":

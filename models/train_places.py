@@ -8,10 +8,7 @@ files in models/ are what sha256.txt says.
 
 from __future__ import annotations
 
-import io
 import sys
-import time
-import warnings
 
 import numpy as np
 import onnx
@@ -20,7 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from models.synthetic import SIDE, TEXTURES, textured
-from models.train import FIRST, MODELS, features
+from models.train import FIRST, features
+from models.written import MODELS, run
+from models.written import export as written
 
 BATCH, STRIDE = 40, 8
 PLAN = {"texture-boxes": (1600, 12), "texture-areas": (600, 10)}  # pictures and epochs
@@ -142,36 +141,13 @@ def train(name: str) -> nn.Module:
 
 
 def export(name: str, model: nn.Module) -> bytes:
-    """Return the file: opset 17, a dynamic batch, the last value in front of the head called ``features``."""
-    written = io.BytesIO()
-    output = "rows" if name == "texture-boxes" else "classes"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model, (torch.zeros(1, 3, SIDE, SIDE),), written, dynamo=False, opset_version=17, input_names=["image"],
-            output_names=[output], dynamic_axes={"image": {0: "batch"}, output: {0: "batch"}},
-        )  # fmt: skip
-    proto = onnx.load_from_string(written.getvalue())
-    last = [node for node in proto.graph.node if node.op_type == "Relu"][3].output[0]
-    for node in proto.graph.node:
-        node.doc_string = ""
-        for names in (node.input, node.output):
-            names[:] = ["features" if value == last else value for value in names]
-    onnx.checker.check_model(proto, full_check=True)
-    data: bytes = proto.SerializeToString()
-    return data
+    """Return the file, with the last value in front of the head."""
+    return written(model, "image", (3, SIDE, SIDE), "rows" if name == "texture-boxes" else "classes", at=3)
 
 
 def main(names: list[str]) -> int:
     """Train and write."""
-    torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(2)
-    for name in names or PLAN:
-        started = time.perf_counter()
-        path = MODELS / f"{name}.onnx"
-        path.write_bytes(export(name, train(name)))
-        print(f"{path.name}: {path.stat().st_size:,} bytes, {time.perf_counter() - started:.0f} s")
-    return 0
+    return run(names or PLAN, lambda name: export(name, train(name)))
 
 
 if __name__ == "__main__":

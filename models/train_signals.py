@@ -6,18 +6,16 @@ linear layer. Another CPU may round otherwise and end with other weights: the fi
 
 from __future__ import annotations
 
-import io
 import sys
-import time
-import warnings
 
 import numpy as np
-import onnx
 import torch
 from torch import nn
 
 from models.signals import BALLS, LENGTH, PULSES, SIDE, filled, pulsed
-from models.train import FIRST, MODELS
+from models.train import FIRST
+from models.written import export as written
+from models.written import run
 
 COUNT, HELD, EPOCHS, BATCH = 1600, 400, 12, 40
 NAMES = {"pulses": (pulsed, PULSES, (LENGTH,)), "balls": (filled, BALLS, (SIDE,) * 3)}
@@ -75,35 +73,13 @@ def train(name: str) -> nn.Sequential:
 
 
 def export(name: str, model: nn.Sequential) -> bytes:
-    """Return the file: opset 17, a dynamic batch, the last value in front of the head called ``features``."""
-    written, given = io.BytesIO(), "signal" if name == "pulses" else "volume"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model, (torch.zeros(1, 1, *NAMES[name][2]),), written, dynamo=False, opset_version=17, input_names=[given],
-            output_names=["logits"], dynamic_axes={given: {0: "batch"}, "logits": {0: "batch"}},
-        )  # fmt: skip
-    proto = onnx.load_from_string(written.getvalue())
-    last = [node for node in proto.graph.node if node.op_type == "Relu"][-1].output[0]
-    for node in proto.graph.node:
-        node.doc_string = ""
-        for names in (node.input, node.output):
-            names[:] = ["features" if value == last else value for value in names]
-    onnx.checker.check_model(proto, full_check=True)
-    data: bytes = proto.SerializeToString()
-    return data
+    """Return the file, with the last value in front of the head."""
+    return written(model, "signal" if name == "pulses" else "volume", (1, *NAMES[name][2]), "logits")
 
 
 def main(names: list[str]) -> int:
     """Train and write."""
-    torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(2)
-    for name in names or NAMES:
-        started = time.perf_counter()
-        path = MODELS / f"{name}.onnx"
-        path.write_bytes(export(name, train(name)))
-        print(f"{path.name}: {path.stat().st_size:,} bytes, {time.perf_counter() - started:.0f} s")
-    return 0
+    return run(names or NAMES, lambda name: export(name, train(name)))
 
 
 if __name__ == "__main__":
