@@ -133,6 +133,11 @@ HEADS = {
             dict(raw=(90, 2), at=(90, 2), size=(90, 2)).items(), producer="pytorch", **TWO),
         ("raw", False, 1, 1, None, "first", "corners"),
     ),
+    "RetinaNet and FCOS, with their Sigmoid": (
+        row("float[N,90,4] b, float[N,90,5] s", "s = Sigmoid(raw) b = Mul(box, two)",
+            dict(raw=(90, 5), box=(90, 4)).items(), **TWO),
+        ("raw", False, 0, 5, None, "sigmoid", ""),
+    ),
     "PP-YOLOE": (
         row("float[N,90,4] b, float[N,5,90] s", "s = Sigmoid(raw) b = Mul(box, two)",
             dict(raw=(5, 90), box=(90, 4)).items(), **TWO),
