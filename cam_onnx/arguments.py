@@ -11,6 +11,7 @@ from cam_onnx.errors import InputError, shown
 from cam_onnx.limits import Limits
 from cam_onnx.options import Settings, read_preprocess
 from cam_onnx.places import Place
+from cam_onnx.words import from_word
 
 if TYPE_CHECKING:
     from cam_onnx.explainer import Explainer
@@ -33,12 +34,18 @@ def explainer(options: argparse.Namespace) -> Explainer:
     """Return the model that was named, with all that was said of it."""
     import cam_onnx
 
-    return cam_onnx.Explainer(
-        options.model, layers=options.layer, score=options.score, method=options.method,
-        preprocess=preprocess(options), labels=options.labels, backend=options.backend,
-        providers=providers(options), limits=limits(options), options=method_options(options),
-        fallback=options.fallback,
+    said: dict[str, Any] = dict(
+        layers=options.layer, score=options.score, method=options.method, preprocess=preprocess(options),
+        labels=options.labels, backend=options.backend, providers=providers(options), limits=limits(options),
+        options=method_options(options), fallback=options.fallback,
     )  # fmt: skip
+    try:
+        return cam_onnx.Explainer(options.model, **said)
+    except cam_onnx.ScoreNotFound:  # what is asked for may have been said: as a kind, unless a class is called so
+        kinds = [from_word(text) for text in options.target or ()]
+        if not kinds or None in kinds:
+            raise
+        return cam_onnx.Explainer(options.model, target=kinds[0], **said)
 
 
 def providers(options: argparse.Namespace) -> list[str] | None:

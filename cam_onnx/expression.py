@@ -18,7 +18,19 @@ from dataclasses import dataclass
 
 from cam_onnx.errors import InputError, did_you_mean, shown
 
-__all__ = ["REDUCTIONS", "Binary", "Index", "Name", "Negative", "Node", "Number", "Reduction", "names", "parse"]
+__all__ = [
+    "REDUCTIONS",
+    "Binary",
+    "Index",
+    "Name",
+    "Negative",
+    "Node",
+    "Number",
+    "Reduction",
+    "names",
+    "parse",
+    "quoted",
+]
 
 REDUCTIONS = ("sum", "mean", "max", "min")
 DEEPEST, LONGEST = 60, 2000  # brackets in brackets, characters
@@ -204,3 +216,8 @@ class _Parser:
     def wrong(self, expected: str) -> InputError:
         got = repr(shown(self.text[self.at : self.at + 12])) if self.peek() else "the end"
         return InputError(f"target {shown(self.text)!r}: at character {self.at + 1} expected {expected}, got {got}")
+
+
+def quoted(name: str) -> str:
+    """Return a name as an expression has to have it: in quotes where it would be read as something else (``'758'``)."""
+    return name if re.fullmatch(r"[^\W\d][\w./:]*", name) else f"'{name}'"

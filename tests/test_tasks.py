@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from benchmarks import tasks
 from benchmarks.tasks import MODELS, ROWS, embedding, network, plain, usual
 from cam_onnx import Boxes, Detection, Explainer, Pixel, Similarity
+from cam_onnx.cli import main as command_line
 from cam_onnx.graph.inspect import inspect
+from cam_onnx.render import image
 from models.signals import BALLS, PULSES, filled, pulsed
 from models.synthetic import TEXTURES, textured
+from tests.graph.test_task import ASKED, proto_of
 
 pytest.importorskip("onnxruntime")
 SEEDS = range(20, 32)
@@ -179,7 +183,6 @@ def test_a_picture_is_what_the_command_draws():
 
 
 def test_the_command_says_areas_and_boxes(tmp_path, capsys):
-    from cam_onnx.cli import main as command_line
     from cam_onnx.render import image
     from cam_onnx.showing import heading
 
@@ -198,3 +201,25 @@ def test_the_command_says_areas_and_boxes(tmp_path, capsys):
     assert "method: layer-cam" in said
     found = network("texture-areas").explain(scene.pixels, target="bars")
     assert heading(found[0]).endswith("% of the area")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("a picture", "area"),
+        ("a picture", "pixel:20,30:1"),
+        ("anchors that the file does not have", "value:s[0,:,3].max()"),
+        ("one row a candidate, no border behind the box", "value:y[:,:,4].max()"),
+    ],
+)
+def test_what_is_asked_is_answered_on_the_command_line(name, target, tmp_path, capsys, monkeypatch):
+    """The default cannot be told, so that nothing is converted without the target that the question asks for."""
+    monkeypatch.chdir(tmp_path)
+    (outputs, nodes, weights), _ = ASKED[name]
+    onnx.save(proto_of(outputs, nodes, **weights), "asked.onnx")
+    image.save("p.png", np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o.png"]) == 2
+    assert "what it does has to be said" in capsys.readouterr().err
+    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o.png", "--target", target]) == 0
+    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o.png", "--target", "2"]) == 2
+    assert command_line(["verify", "asked.onnx", "p.png", "--target", target]) == 0

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.subgraphs import graphs
 from cam_onnx.autodiff.val import cotangent_of
+from cam_onnx.expression import quoted
 from cam_onnx.graph.chosen import before_choice, chosen_outputs
 from cam_onnx.graph.heads import VIEWS, Head, gives, picture_sizes, rows
 from cam_onnx.graph.positions import dims
@@ -101,7 +102,7 @@ def _levels(model: Model) -> str | None:
     listed = "; ".join(f"stride {s}: {', '.join(v.name or '' for v in values)}" for s, values in sorted(found.items()))
     return (
         f"raw heads in an output of each level, of which no value holds all candidates ({listed}): "
-        f"value:{first.name}[0,{','.join(place)},CHANNEL] explains one of them, where axes stand so"
+        f"value:{quoted(first.name or '')}[0,{','.join(place)},CHANNEL] explains one of them, where axes stand so"
     )
 
 

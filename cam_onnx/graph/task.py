@@ -15,6 +15,7 @@ import onnx_ir as ir
 from cam_onnx import kinds
 from cam_onnx.autodiff.model import Model
 from cam_onnx.errors import ScoreNotFound
+from cam_onnx.expression import quoted
 from cam_onnx.graph import detectors
 from cam_onnx.graph.embeddings import is_embedding, is_normalised
 from cam_onnx.graph.ends import Output, outputs_of
@@ -170,7 +171,7 @@ def _keypoints(model: Model, outputs: list[Output]) -> Task | None:
         if any(word in name.lower() for word in ("heatmap", "keypoint")):
             why = f"{name}: a map for each of {count} keypoints, as its name says"
             return Task("keypoints", output.source.name or "", why,
-                        asks=f"value:{name}[:,KEYPOINT].max(), a keypoint where it is found")  # fmt: skip
+                        asks=f"value:{quoted(name)}[:,KEYPOINT].max(), a keypoint where it is found")  # fmt: skip
     return None
 
 
@@ -182,7 +183,7 @@ def _queries(model: Model, outputs: list[Output]) -> Task | None:
                 name = output.value.name or ""
                 why = f"{name}: {output.sizes[2]} classes for each mask of {mask.value.name}"
                 return Task("segmentation by queries", name, why,
-                            asks=f"value:{name}[:,QUERY,CLASS], the class of a query's mask")  # fmt: skip
+                            asks=f"value:{quoted(name)}[:,QUERY,CLASS], the class of a query's mask")  # fmt: skip
     return None
 
 

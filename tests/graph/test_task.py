@@ -433,3 +433,16 @@ def test_inspect_says_the_task_and_why():
     report = inspect(proto_of(outputs, nodes, **weights))
     assert (report.task, report.score, report.target) == ("semantic segmentation", "a", "area")
     assert report.task_why == "y: softmax over 8 classes at every place"
+
+
+def test_a_name_that_is_a_number_is_quoted_in_the_question():
+    """As the older exporter of PyTorch names values."""
+    outputs, nodes, weights = row("float[N,9,6] v5, float[N,9,32,32] v6", "v6 = Conv(a, w)", dict(v5=(9, 6)).items(),
+                                  w=np.ones((9, 8, 1, 1), "f4"))  # fmt: skip
+    proto = proto_of(outputs, nodes, **weights)
+    for node in proto.graph.node:
+        node.output[:] = [name.removeprefix("v") if name in ("v5", "v6") else name for name in node.output]
+    for output in proto.graph.output:
+        output.name = output.name.removeprefix("v")
+    with pytest.raises(ScoreNotFound, match=r"value:'5'\[:,QUERY,CLASS\]"):
+        find_task(load(proto.SerializeToString()))
