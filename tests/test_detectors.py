@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +13,7 @@ from cam_onnx.graph.heads import Head, Unchosen
 from cam_onnx.graph.inspect import inspect
 from models.builders import inputs
 from models.detectors import DETECTORS, yolos
+from tools.exporters import detectors
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -32,39 +30,21 @@ def seeded(seed=0, size=32):
     return np.random.default_rng(seed).random((3, size, size), dtype=np.float32)
 
 
-def what_the_file_says(data, picture):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    found = session.run(None, {session.get_inputs()[0].name: picture})
-    boxes = next(v for v in found if v.ndim == 2)
-    scores = next(v for v in found if v.ndim == 1 and v.dtype == np.float32)
-    labels = next(v for v in found if v.ndim == 1 and v.dtype == np.int64)
-    return boxes, scores, labels
-
-
 def what_it_gives(model, given):
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, given)
 
 
-def probability(explanation):
-    value = explanation.score[0]
-    if explanation.contract.activation == "sigmoid":
-        return 1 / (1 + np.exp(-value))
-    return np.exp(value) if explanation.logits.max() <= 0 else value
-
-
 def check(data, picture, size):
     """The best box, its class and its score are the file's first; three boxes are among the file's."""
-    boxes, scores, labels = what_the_file_says(data, picture)
+    boxes, scores, labels = detectors.first(data, picture)
     explainer = Explainer(data)
     name = explainer.contract.roles["image"]
     found = explainer.explain(inputs={name: picture[None]})
     assert found.contract.task == "detection"
     np.testing.assert_allclose(found.boxes[0], boxes[0], atol=1e-3 * size)
     assert found.classes[0] == labels[0]
-    assert probability(found) == pytest.approx(scores[0], rel=1e-3)
+    assert detectors.probability(found) == pytest.approx(scores[0], rel=1e-3)
     assert found.saliency_map[0].max() > 0
     several = explainer.explain(inputs={name: picture[None]}, target=Boxes(3))
     for box, cls in zip(several.boxes, several.classes, strict=True):
@@ -150,58 +130,35 @@ def test_tokens_beside_the_grid_are_read_as_a_class_token_is():
     assert explainer.verify(inputs=given).ok
 
 
-REAL = {
-    "ssdlite320_mobilenet_v3_large": (320, {}),
-    "ssd300_vgg16": (300, {}),
-    "retinanet_resnet50_fpn": (128, {"min_size": 128, "max_size": 128}),
-    "fcos_resnet50_fpn": (128, {"min_size": 128, "max_size": 128}),
-    "fasterrcnn_mobilenet_v3_large_320_fpn": (128, {"min_size": 128, "max_size": 128}),
-    "maskrcnn_resnet50_fpn": (128, {"min_size": 128, "max_size": 128}),
-    "keypointrcnn_resnet50_fpn": (128, {"min_size": 128, "max_size": 128}),
-}
-
-
-def exported(name):
-    """A detector of torchvision with seeded weights, of which none is saturated, and a picture."""
-    torch = pytest.importorskip("torch")
-    detection = pytest.importorskip("torchvision").models.detection
-    size, options = REAL[name]
-    threshold = "score_thresh" if hasattr(detection, name) and "rcnn" not in name else "box_score_thresh"
-    torch.manual_seed(0)
-    classes = 2 if "keypoint" in name else 5
-    model = getattr(detection, name)(
-        weights=None, weights_backbone=None, num_classes=classes, **{threshold: 1e-4}, **options
-    ).eval()
-    with torch.no_grad():
-        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = 1.0
-            norm.train()
-        model.backbone(torch.rand(4, 3, size, size) * 2 - 1)
-        model.eval()
-        for label, module in model.named_modules():
-            if isinstance(module, torch.nn.Conv2d) and module.weight.std() < 0.011 and "box" not in label:
-                torch.nn.init.normal_(module.weight, std=0.03)
-        if name == "ssd300_vgg16":
-            for module in model.head.classification_head.module_list:
-                module.weight.mul_(0.05)
-        if "retinanet" in name:
-            model.head.classification_head.cls_logits.weight.mul_(0.05)
-        if "rcnn" in name:
-            model.rpn.head.cls_logits.weight.mul_(0.1)
-            model.rpn.head.bbox_pred.weight.mul_(0.02)
-            model.roi_heads.box_predictor.cls_score.weight.mul_(0.1)
-            model.roi_heads.box_predictor.bbox_pred.weight.mul_(0.01)
-    written = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(model, ([torch.rand(3, size, size)],), written, dynamo=False, opset_version=17)
-    return written.getvalue(), seeded(0, size), size
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_torchvisions_detectors_need_no_target(name):
-    data, picture, size = exported(name)
-    explainer, given = check(data, picture, size)
-    if name == "ssdlite320_mobilenet_v3_large":  # of the larger ones by hand: docs/exporters.md
+@pytest.mark.parametrize("name", detectors.DETECTORS)
+def test_torchvisions_detectors_need_no_target(name, tmp_path):
+    pytest.importorskip("torchvision")
+    size, _ = detectors.DETECTORS[name]
+    file = tmp_path / "detector.onnx"
+    detectors.export(name, file)
+    explainer, given = check(file.read_bytes(), detectors.picture(size), size)
+    if name == "ssdlite320_mobilenet_v3_large":  # the larger ones are verified for docs/exporters.md
         assert explainer.verify(inputs=given).ok
+
+
+def test_the_page_has_a_row_for_every_detector():
+    found = detectors.PLACE.search(detectors.PAGE.read_text(encoding="utf-8"))
+    assert found is not None
+    assert detectors.HEADER in found[0]
+    rows = {match[1]: match[0] for match in detectors.ROW.finditer(found[0])}
+    assert list(rows) == list(detectors.DETECTORS)
+    assert {row.count(" | ") for row in rows.values()} == {8}
+
+
+def test_a_row_that_fails_says_so_and_the_others_stay(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text(detectors.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    before = {match[1]: match[0] for match in detectors.ROW.finditer(page.read_text(encoding="utf-8"))}
+    monkeypatch.setattr(detectors, "PAGE", page)
+    monkeypatch.setattr(detectors, "KEPT", tmp_path)
+    (tmp_path / "ssd300_vgg16.onnx").write_bytes(b"no model")
+    assert detectors.main(["ssd300_vgg16"]) == 1
+    after = {match[1]: match[0] for match in detectors.ROW.finditer(page.read_text(encoding="utf-8"))}
+    assert "**failed**: " in after["ssd300_vgg16"]
+    assert str(tmp_path) not in after["ssd300_vgg16"]
+    assert {**after, "ssd300_vgg16": ""} == {**before, "ssd300_vgg16": ""}
