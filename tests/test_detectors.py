@@ -48,6 +48,8 @@ def check(data, picture, size):
     assert found.saliency_map[0].max() > 0
     several = explainer.explain(inputs={name: picture[None]}, target=Boxes(3))
     for box, cls in zip(several.boxes, several.classes, strict=True):
+        if min(box[2] - box[0], box[3] - box[1]) < 0.01:  # the file leaves these out, docs/tasks.md
+            continue
         same = labels == cls
         assert np.abs(boxes[same] - np.array(box)).max(axis=1).min() < 1e-3 * size
     return explainer, {name: picture[None]}
@@ -146,8 +148,7 @@ def test_the_page_has_rows_of_the_command_in_its_order():
     assert found is not None
     assert detectors.HEADER in found[0]
     rows = {match[1]: match[0] for match in detectors.ROW.finditer(found[0])}
-    assert rows
-    assert list(rows) == [name for name in detectors.DETECTORS if name in rows]
+    assert list(rows) == list(detectors.DETECTORS)
     assert {row.count(" | ") for row in rows.values()} == {8}
 
 
