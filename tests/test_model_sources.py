@@ -89,8 +89,8 @@ def test_a_session_that_does_not_say_what_it_is_is_refused(converted):
         Explainer(session)
 
 
-def test_provider_options_are_handed_on(converted):
-    """Another arena changes nothing in the map; an option that the provider does not know is refused by it."""
+def test_provider_options_change_no_map(converted):
+    """Another arena changes nothing in the map; that options reach the provider, tests/engine/test_engines.py shows."""
     x = inputs(BUILDERS["residual"]())
     how = [("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})]
     same(Explainer(converted, providers=how).explain(inputs=x), Explainer(converted).explain(inputs=x))

@@ -26,8 +26,7 @@ def is_state(graph: ir.Graph, value: ir.Value) -> bool:
 
 def is_next(graph: ir.Graph, output: ir.Value) -> bool:
     """Whether an output is what a state becomes."""
-    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
-    return len(inputs) > 1 and any(_follows(value, output) for value in inputs)
+    return len(graph.inputs) > 1 and any(_follows(value, output) for value in graph.inputs)
 
 
 def _starts(value: ir.Value) -> bool:

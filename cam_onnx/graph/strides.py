@@ -41,7 +41,7 @@ def strides(graph: ir.Graph, roles: Mapping[ir.Value, Roles]) -> dict[ir.Value, 
     known = {value: axes for value, found in roles.items() if (axes := axes_of(found)) is not None}
     seen: dict[ir.Value, tuple[Strides, Grid]] = {}  # with the grid that they were last known on
     for value in graph.inputs:
-        if value in known and value.name not in graph.initializers:
+        if value in known:
             grid = grid_of(value, known[value])
             seen[value] = (Fraction(1),) * len(grid), grid
     for node in graph:
