@@ -1,4 +1,4 @@
-"""Outputs as recognisers of tasks see them: what the model does last, and what that reads."""
+"""What recognisers of tasks see, outputs: what the model does last, and what that reads; and what they say: a task."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import Roles, follow
 from cam_onnx.graph.states import is_next
+from cam_onnx.kinds import Kind
 
-__all__ = ["Output", "outputs_of"]
+__all__ = ["Output", "Task", "outputs_of"]
 
 _ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": "argmax"}
 
@@ -27,6 +28,21 @@ class Output:
     axis: int | None  # along which axis of `source`, where the end has one
     source: ir.Value  # what the end reads, else the output
     roles: Roles
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model does, the value that is explained, and why.
+
+    `kind`: of the default target; None: the logit of a class. `asks`: what has to be said first.
+    """
+
+    name: str
+    score: str
+    why: str
+    kind: Kind | None = None
+    asks: str = ""
+    activation: str = ""
 
 
 def outputs_of(model: Model) -> list[Output]:

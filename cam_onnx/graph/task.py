@@ -8,38 +8,17 @@ so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import onnx_ir as ir
 
 from cam_onnx import kinds
 from cam_onnx.autodiff.model import Model
 from cam_onnx.errors import ScoreNotFound
-from cam_onnx.expression import quoted
-from cam_onnx.graph import detectors
+from cam_onnx.graph import dense_tasks, detectors
 from cam_onnx.graph.embeddings import is_embedding, is_normalised
-from cam_onnx.graph.ends import Output, outputs_of
+from cam_onnx.graph.ends import Output, Task, outputs_of
 from cam_onnx.graph.locate import find_score, picture_input
-from cam_onnx.graph.positions import dims
-from cam_onnx.graph.roles import Roles, follow
 from cam_onnx.kinds import Kind
 
 __all__ = ["RECOGNISERS", "Task", "find_task", "known_task"]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a model does, the value that is explained, and why.
-
-    `kind`: of the default target; None: the logit of a class. `asks`: what has to be said first.
-    """
-
-    name: str
-    score: str
-    why: str
-    kind: Kind | None = None
-    asks: str = ""
-    activation: str = ""
 
 
 def find_task(model: Model) -> Task:
@@ -85,146 +64,6 @@ def _detection(model: Model, outputs: list[Output]) -> Task | None:
     return Task("detection", head.scores.name or "", head.why, kinds.Boxes(), activation=kept)
 
 
-# -- outputs with a place for every value ----------------------------------------------------------------------------
-
-
-def _sequence(model: Model, outputs: list[Output]) -> Task | None:
-    """(N, T, C) or (T, N, C): a distribution over letters at every position."""
-    for output in outputs:
-        sizes = output.sizes
-        if len(sizes) != 3 or not isinstance(sizes[2], int) or sizes[2] < 3:
-            continue
-        name = output.source.name or ""
-        told = "character" in {entry.key for entry in model.proto.metadata_props}
-        if (output.end == "softmax" and output.axis in (2, None)) or told:
-            why = f"{output.value.name}: a distribution over {sizes[2]} classes at every position of a sequence"
-            return Task("text recognition (CTC)", name, why, kinds.Letters(), activation=output.end)
-        if not output.end and _of_lines(picture_input(model)) and not all(isinstance(n, int) for n in sizes[:2]):
-            why = f"{output.value.name}: {sizes[2]} numbers at every position along pictures of one height"
-            return Task("text recognition (CTC)", name, why, kinds.Letters())
-        if not output.end:
-            why = f"{output.value.name}: {sizes[2]} numbers at every position of a sequence"
-            return Task("a sequence", name, why, asks="letters, if it is a text recogniser's; or position:T")
-    return None
-
-
-def _of_lines(picture: ir.Value | None) -> bool:
-    """Whether pictures have one height and any width, as lines of text have."""
-    sizes = None if picture is None else dims(picture)
-    return sizes is not None and len(sizes) == 4 and isinstance(sizes[2], int) and not isinstance(sizes[3], int)
-
-
-def _anomalies(model: Model, outputs: list[Output]) -> Task | None:
-    """Outputs as anomalib names them: one score a picture, beside a map."""
-    named = {o.value.name: o for o in outputs}
-    if not {"anomaly_map", "pred_score"} & set(named) or "anomaly_map" not in named:
-        return None
-    if "pred_score" in named:
-        source = named["pred_score"].value
-        if source.shape is not None and 1 <= len(source.shape) <= 2:
-            return Task("anomaly detection", source.name or "", "pred_score beside anomaly_map", kinds.Value())
-    source = named["anomaly_map"].source
-    return Task("anomaly detection", source.name or "", "anomaly_map", kinds.Area())
-
-
-def _segmentation(model: Model, outputs: list[Output]) -> Task | None:
-    """Classes at every pixel: a Softmax or an ArgMax over them says so, or the size of the picture."""
-    for output, classes, whole in _dense(model, outputs):
-        along = output.axis is not None and output.axis < len(output.roles) and output.roles[output.axis] == "c"
-        name = output.source.name or ""
-        if classes > 1 and along and output.end in ("softmax", "argmax"):
-            why = f"{output.value.name}: {output.end} over {classes} classes at every place"
-            return Task("semantic segmentation", name, why, kinds.Area())
-        if classes > 1 and whole and classes not in (3, 4) and output.end in ("", "sigmoid"):
-            why = f"{output.value.name}: {classes} values at every pixel of the picture"
-            return Task("semantic segmentation", name, why, kinds.Area())
-    return None
-
-
-def _probability_map(model: Model, outputs: list[Output]) -> Task | None:
-    """A Sigmoid at every place: text or not, foreground or not."""
-    for output, classes, _ in _dense(model, outputs):
-        if classes == 1 and output.end == "sigmoid":
-            why = f"{output.value.name}: one Sigmoid at every place"
-            return Task("a probability map (text detection, one class's mask)", output.source.name or "", why,
-                        kinds.Area())  # fmt: skip
-    return None
-
-
-def _picture(model: Model, outputs: list[Output]) -> Task | None:
-    """As many channels as the picture has, and at least its size: a region of it has to be named."""
-    picture = picture_input(model)
-    given = None if picture is None else dims(picture)
-    for output, classes, whole in _dense(model, outputs):
-        if given is not None and whole and classes in (1, 3, 4) and not output.end:
-            why = f"{output.value.name}: {classes} values at every pixel of the picture"
-            return Task("image to image, depth or segmentation", output.source.name or "", why,
-                        asks="area, if they are logits of classes; box:X0,Y0,X1,Y1:CHANNEL or pixel:Y,X:CHANNEL of a "
-                             "picture")  # fmt: skip
-    return None
-
-
-def _keypoints(model: Model, outputs: list[Output]) -> Task | None:
-    """A map for each keypoint, as its name says (simple pose, ViTPose)."""
-    for output, count, _ in _dense(model, outputs):
-        name = output.value.name or ""
-        if any(word in name.lower() for word in ("heatmap", "keypoint")):
-            why = f"{name}: a map for each of {count} keypoints, as its name says"
-            return Task("keypoints", output.source.name or "", why,
-                        asks=f"value:{quoted(name)}[:,KEYPOINT].max(), a keypoint where it is found")  # fmt: skip
-    return None
-
-
-def _queries(model: Model, outputs: list[Output]) -> Task | None:
-    """(N, Q, C) beside (N, Q, h, w): a class and a mask for each query (MaskFormer)."""
-    for mask in (o for o in outputs if len(o.sizes) == 4):
-        for output in (o for o in outputs if len(o.sizes) == 3 and o.sizes[1] == mask.sizes[1]):
-            if isinstance(output.sizes[2], int) and output.sizes[2] > 1:
-                name = output.value.name or ""
-                why = f"{name}: {output.sizes[2]} classes for each mask of {mask.value.name}"
-                return Task("segmentation by queries", name, why,
-                            asks=f"value:{quoted(name)}[:,QUERY,CLASS], the class of a query's mask")  # fmt: skip
-    return None
-
-
-def _grids(model: Model, outputs: list[Output]) -> Task | None:
-    """Coarser than the picture, with nothing that says what the channels are."""
-    for output, classes, whole in _dense(model, outputs):
-        if not whole and not output.end and classes > 1 and output.value.name == "logits":  # transformers
-            why = f"{output.value.name}: {classes} classes at every place of a grid, as its name says"
-            return Task("semantic segmentation", output.source.name or "", why, kinds.Area())
-        if not whole and not output.end and classes > 1:
-            why = f"{output.value.name}: {classes} values on a grid coarser than the picture"
-            return Task("keypoints, segmentation or features", output.source.name or "", why,
-                        asks="area, if they are logits of classes; pixel:Y,X:CHANNEL of a keypoint's map")  # fmt: skip
-    return None
-
-
-def _dense(model: Model, outputs: list[Output]) -> list[tuple[Output, int, bool]]:
-    """Return outputs with batch, channels and space; how many channels; and whether they have the picture's size."""
-    picture = picture_input(model)
-    roles = {} if picture is None else follow(model.graph)
-    found = []
-    for output in outputs:
-        sizes = dims(output.source) or ()
-        space = [i for i, role in enumerate(output.roles) if role.startswith("s")]
-        if len(sizes) != len(output.roles) or len(space) < 2 or "c" not in output.roles or "n" not in output.roles:
-            continue
-        if all(sizes[i] == 1 for i in space):
-            continue
-        classes = sizes[output.roles.index("c")]
-        whole = [sizes[i] for i in space] == _extent(picture, roles)
-        if isinstance(classes, int):
-            found.append((output, classes, whole))
-    return found
-
-
-def _extent(picture: ir.Value | None, roles: dict[ir.Value, Roles]) -> list[int | str | None]:
-    sizes = None if picture is None else dims(picture)
-    known = () if picture is None else roles.get(picture, ())
-    return [] if sizes is None else [sizes[i] for i, role in enumerate(known) if role.startswith("s")]
-
-
 # -- one vector a picture --------------------------------------------------------------------------------------------
 
 
@@ -265,11 +104,11 @@ def _classifier(model: Model, outputs: list[Output]) -> Task | None:
 
 RECOGNISERS: tuple[tuple[Callable[[Model, list[Output]], Task | None], ...], ...] = (
     (_detection,),
-    (_anomalies,),
+    (dense_tasks.anomalies,),
     (_embedding,),
     (_classifier,),
-    (_keypoints, _queries),
-    (_sequence, _segmentation, _probability_map),
-    (_picture, _grids),
+    (dense_tasks.keypoints, dense_tasks.queries),
+    (dense_tasks.sequence, dense_tasks.segmentation, dense_tasks.probability_map),
+    (dense_tasks.picture_made, dense_tasks.grids),
 )
 """By level: where one level knows the task, those behind it are not asked."""
