@@ -23,7 +23,7 @@ from cam_onnx.render.overlay import overlay
 from models.signals import BALLS, LENGTH, PULSES, filled, pulsed
 from models.synthetic import TEXTURES, textured
 
-__all__ = ["NEEDS", "ROWS", "draw", "embedding", "network", "plain", "usual"]
+__all__ = ["NEEDS", "ROWS", "draw", "embedding", "heatmaps", "network", "plain", "usual"]
 
 ROOT = Path(__file__).parent.parent
 MODELS, OUT = ROOT / "models", ROOT / "docs" / "images"
@@ -66,6 +66,28 @@ def areas() -> Picture:
         drawing.rectangle(one, (x - 2, y - 2, x + 3, y + 3), (255, 255, 255), -1)
         columns.append(("bars, checks, a pixel", [scene.pixels, *found.overlay(alpha=0.7), one]))
     return strip(columns, SIDE)
+
+
+def peaks() -> Picture:
+    """Keypoints: each where it is found."""
+    kinds, columns = ("bars", "checks"), []
+    for seed in (3, 5, 7, 11):
+        pixels = textured(seed, *kinds).pixels
+        columns.append(("bars, checks", [pixels, *heatmaps().explain(pixels, target=[[*kinds]]).overlay(alpha=0.7)]))
+    return strip(columns, SIDE)
+
+
+@cache
+def heatmaps() -> Explainer:
+    """Return an Explainer of a network that gives a heatmap for each texture: texture-areas without the ground."""
+    import onnx
+
+    proto = onnx.load(str(MODELS / "texture-areas.onnx"))
+    count = len(TEXTURES)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(1, 1 + count), "objects"))
+    proto.graph.node.append(onnx.helper.make_node("Gather", ["classes", "objects"], ["heatmaps"], axis=1))
+    proto.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("heatmaps", 1, ["N", count, 96, 96]))
+    return Explainer(proto, layers="features", preprocess=MODELS / "synthetic.json", labels=TEXTURES, providers="cpu")
 
 
 def similarity() -> Picture:
@@ -195,7 +217,7 @@ def written(size: tuple[int, int], *texts: tuple[str, int, int, float, int]) -> 
 
 
 ROWS: dict[str, Callable[[], Picture]] = {
-    function.__name__: function for function in (boxes, areas, similarity, signals, volumes, page, text, letters)
+    function.__name__: function for function in (boxes, areas, peaks, similarity, signals, volumes, page, text, letters)
 }
 """The pictures by name: docs/images/task-NAME.jpg."""
 

@@ -257,7 +257,8 @@ def _print(result: dict[str, Any], first: bool, has_picture: bool = True) -> Non
         printing.table([what], [(only["probability"],)], title)
     else:
         rows = [(entry["name"], entry["index"], entry["probability"]) for entry in result["top"]]
-        printing.table(["class", "index", "area" if target["kind"] == "area" else "probability"], rows, title)
+        shown_as = target["kind"] if target["kind"] in ("area", "peak") else "probability"
+        printing.table(["class", "index", shown_as], rows, title)
     named = len(result["top"]) > 1 and target["explained"] == target["name"]
     index = f" ({target['index']})" if named else ""
     printing.line(f"explained: {target['explained']}{index}, score {target['score']:.3f}")

@@ -47,7 +47,7 @@ class Explainer(Opened):
     score : str, optional
         The explained value, see `cam_onnx.convert`.
     method : str, optional
-        A registered method. None: what a converted file says, else "grad-cam", of boxes and letters "layer-cam".
+        A registered method. None: what a converted file says, else "grad-cam", of boxes, letters and peaks "layer-cam".
     target : Kind or its word, optional
         The kind of score that `explain` explains unless it is told another; None: a class's logit.
     preprocess : Preprocess, dict of its fields, name of a preset or path of a JSON file, optional

@@ -155,7 +155,7 @@ class Explanation:
 
     @property
     def probabilities(self) -> Array | None:
-        """Per class, (N, C'): the sigmoid where the model ends in one, else the softmax; None for a single output."""
+        """Per class, (N, C'): sigmoid where the model ends in one, else softmax; None for a single output or peaks."""
         return ranking.of_entries(self.logits, self.contract)
 
     @property

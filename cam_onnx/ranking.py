@@ -18,7 +18,8 @@ Array = NDArray[Any]
 def of_entries(logits: Array, contract: Contract) -> Array | None:
     """Return the probability of every entry of the logits, (N, C'): None for a single output.
 
-    Of a segmentation's areas, the areas; of letters, the softmax at each position.
+    Of a segmentation's areas, the areas; of letters, the softmax at each position. Peaks are values of maps, which a
+    softmax over the classes would not make probabilities.
     """
     values = logits.astype(np.float64)
     kind = contract.target.get("kind")
@@ -28,7 +29,7 @@ def of_entries(logits: Array, contract: Contract) -> Array | None:
         return np.stack([shares(row, contract.activation) for row in values])
     if contract.activation == "sigmoid":
         return np.asarray(0.5 * (1 + np.tanh(0.5 * values)))
-    if values.shape[1] < 2:
+    if values.shape[1] < 2 or kind == "peak":
         return None
     table = values.reshape(len(values), -1, contract.each) if contract.each else values
     with np.errstate(invalid="ignore"):  # NaN logits give NaN probabilities

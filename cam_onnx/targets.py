@@ -19,7 +19,7 @@ from cam_onnx.words import from_word
 __all__ = ["OF_VALUES", "classes", "count", "ranks", "resolve", "saturated", "split", "spoken", "with_ranks"]
 
 
-OF_VALUES = ("value", "unit", "similarity", "mask", "pixel", "box", "detection", "position", "expression",
+OF_VALUES = ("value", "unit", "similarity", "mask", "peak", "pixel", "box", "detection", "position", "expression",
              "boxes", "letters")  # fmt: skip
 """Kinds whose score is an entry of values that the file computes; those of the others are made of the class's logit."""
 
@@ -114,7 +114,7 @@ def ranks(target: Any, contract: Contract) -> bool:
     names = [label.casefold() for label in contract.labels or ()]
     if not isinstance(target, str) or not target.casefold().startswith("top:") or target.casefold() in names:
         return False
-    if (kind := contract.target.get("kind")) in OF_VALUES:
+    if (kind := contract.target.get("kind")) in OF_VALUES and kind != "peak":
         raise InputError(f"target {shown(target)!r}: of kind {kind} the classes have no order of their own, name them")
     return count(target) > 0
 

@@ -21,6 +21,7 @@ from cam_onnx.kinds import (
     Letters,
     Logit,
     Mask,
+    Peak,
     Pixel,
     Position,
     Probability,
@@ -47,6 +48,7 @@ WORDS = {
     "detection:X0,Y0,X1,Y1[:CLASS]": "how near a raw detection head comes to that finding",
     "position:T[:CLASS]": "a class at a position of a sequence",
     "area[:CLASS]": "a class where it is seen: of a segmentation's output",
+    "peak[:CLASS]": "a class where it is strongest: of a keypoint's heatmap",
     "boxes[:COUNT[:CLASS]]": "the best boxes of a raw detection head, one map each",
     "letters[:CLASS]": "what a text recogniser reads, one map a letter",
     "value:EXPRESSION": "any scalar, such as boxes[0,4,:].max(); the word may be left out where there is a bracket",
@@ -125,6 +127,7 @@ _OF_CLASS: dict[str, Any] = {
     "residual-softmax": ResidualSoftmax,
     "finer": Finer,
     "area": Area,
+    "peak": Peak,
     "letters": Letters,
 }
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import cam_onnx
 from cam_onnx import Explainer, InputError, ScoreNotFound, kinds
 from cam_onnx.contract import Preprocess
 from cam_onnx.picks import boxes, letters
 from models.builders import BUILDERS, bias, he, inputs, ints, network
-from tests.graph.test_seeds import recogniser, segmentation, softmax
+from tests.graph.test_seeds import pointer, recogniser, segmentation, softmax
+from tests.running import run
 
 SIZE = (48, 64)
 
@@ -254,6 +260,67 @@ def test_the_area_of_a_class_is_where_it_is_the_largest(cls):
     assert found.score[0] == pytest.approx(values[c][best == c].mean(), rel=1e-4)
     mask = Explainer(model, layers="features", target=kinds.Mask(best == c)).explain(inputs=feeds, target=c)
     np.testing.assert_allclose(found.gradients, mask.gradients, atol=1e-6)
+
+
+@given(levels=arrays(np.int8, (2, 3, 4, 5), elements=st.integers(-2, 2)), cls=st.integers(-1, 2))
+@settings(max_examples=60, deadline=None)
+def test_a_peak_is_the_largest_value_and_its_derivative_is_one_at_the_first_of_them(levels, cls):
+    """So few levels that most maps have ties."""
+    explainer = heatmaps()
+    values = levels.astype(np.float32)
+    found = explainer.explain(inputs={"image": values}, target=cls)
+    peaks = values.max(axis=(2, 3))
+    np.testing.assert_array_equal(found.logits, peaks)
+    for i, of in enumerate(values):
+        c = int(peaks[i].argmax()) if cls < 0 else cls
+        assert (found.target[i], found.score[i]) == (c, of[c].max())
+        expected = np.zeros((3, 20), np.float32)
+        expected[c, of[c].argmax()] = 2
+        np.testing.assert_array_equal(found.gradients[i].reshape(3, 20), expected)
+
+
+@cache
+def heatmaps():
+    """Maps that are the picture itself, made of two halves."""
+    model = network(
+        "heatmaps (float[N,3,4,5] image) => (float[N,3,4,5] heatmaps)",
+        "half = Mul(image, c) heatmaps = Mul(half, d)",
+        dict(c=np.array(0.5, np.float32), d=np.array(2, np.float32)),
+    )
+    return Explainer(model, layers="half")
+
+
+def test_the_highest_peaks_are_explained_with_their_values_and_no_probability(tmp_path):
+    explainer = heatmaps()
+    assert (explainer.contract.task, explainer.contract.method) == ("keypoints", "layer-cam")
+    x = np.random.default_rng(2).normal(size=(1, 3, 4, 5)).astype(np.float32)
+    found = explainer.explain(inputs={"image": x}, target="top:2")
+    order = np.argsort(-x.max(axis=(2, 3))[0])
+    assert found.target.tolist() == order[:2].tolist()
+    assert found.probabilities is None
+    assert [(i, v) for i, _, v in found.top(3)[0]] == [(i, pytest.approx(x[0, i].max())) for i in order]
+    assert found[0].to_dict()["target"]["probability"] is None
+
+
+def test_a_peak_of_columns_and_rows_is_the_mean_of_both():
+    model = pointer()
+    x = inputs(model, 2)
+    found = Explainer(model, layers="features").explain(inputs=x, target=1)
+    columns, rows = run(model, x)
+    np.testing.assert_allclose(found.logits, (columns.max(axis=2) + rows.max(axis=2)) / 2, rtol=1e-5)
+    assert found.contract.task == "keypoints"
+
+
+def test_a_peak_behind_a_sigmoid_has_a_probability():
+    model = network(
+        "heatmaps (float[N,3,8,8] image) => (float[N,2,8,8] heatmaps)",
+        "raw = Conv(image, w) heatmaps = Sigmoid(raw)",
+        dict(w=he(2, 3, 1, 1)),
+    )
+    x = inputs(model, 1)
+    found = Explainer(model, layers="image", method="gradient").explain(inputs=x)
+    [values] = run(model, x)
+    np.testing.assert_allclose(found.probabilities, values.max(axis=(2, 3)), rtol=1e-5)
 
 
 def test_a_map_of_a_sequence_lies_along_the_width_of_the_picture():

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from benchmarks import tasks
-from benchmarks.tasks import MODELS, ROWS, embedding, network, plain, usual
+from benchmarks.tasks import MODELS, ROWS, embedding, heatmaps, network, plain, usual
 from cam_onnx import Boxes, Detection, Explainer, Pixel, Similarity
 from cam_onnx.cli import main as command_line
 from cam_onnx.graph.inspect import inspect
@@ -108,6 +108,22 @@ def test_a_class_is_explained_on_its_area_and_a_pixel_on_its_object():
     found = explainer.explain(scene.pixels)
     assert found.label(int(found.target[0])) == "ground"  # the largest area
     assert found.logits.sum() == pytest.approx(1, rel=1e-4)
+
+
+def test_a_keypoint_is_explained_where_it_is_found():
+    explainer = heatmaps()
+    assert (explainer.contract.task, explainer.contract.target) == ("keypoints", {"kind": "peak"})
+    pairs = []
+    for seed in SEEDS:
+        scene = textured(seed, "bars", "checks")
+        found = explainer.explain(scene.pixels, target=[list(scene.masks)])
+        for i, name in enumerate(scene.masks):
+            assert found.label(int(found.target[i])) == name
+            [other] = [mask for n, mask in scene.masks.items() if n != name]
+            pairs.append([density(found.saliency_map[i], mask) for mask in (scene.masks[name], other)])
+    there, other = np.array(pairs).T
+    assert there.min() > 9
+    assert other.max() < 0.1
 
 
 def test_what_two_pictures_have_in_common_is_marked_on_both():

@@ -29,7 +29,7 @@ from cam_onnx.graph.seeds import base, extend
 from cam_onnx.graph.tables import table as bent
 from cam_onnx.graph.task import find_task
 from cam_onnx.graph.unbatched import unbatched
-from cam_onnx.kinds import Boxes, Kind, Letters
+from cam_onnx.kinds import Boxes, Kind, Letters, Peak
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import Method, find, without_gradient
 from cam_onnx.options import read_labels, read_preprocess
@@ -75,8 +75,8 @@ def convert(
         The value that is explained, (N, C) or flattened to it. None: the first classification output, taken before
         its final Softmax, Sigmoid, LogSoftmax or ArgMax.
     method : str, optional
-        A registered method's name; None: "grad-cam", of boxes and letters "layer-cam". It decides what the file has to
-        compute: a gradient or none, by which rules.
+        A registered method's name; None: "grad-cam", of boxes, letters and peaks "layer-cam". It decides what the
+        file has to compute: a gradient or none, by which rules.
     target : Kind or str, optional
         What kind of score is explained (`cam_onnx.kinds`); None: the task's (`cam_onnx.graph.task`), of a classifier
         the logit of a class, which is an input of the file.
@@ -186,7 +186,7 @@ def convert(
         first = next(iter(error.missing), "an operator")
         notes.append(f"{chosen.name} is refused ({first} has no gradient rule): {instead.name} is taken instead")
         chosen, rules = instead, ""
-    if method is None and chosen.name == DEFAULT and isinstance(built.kind, (Boxes, Letters)):
+    if method is None and chosen.name == DEFAULT and isinstance(built.kind, (Boxes, Letters, Peak)):
         chosen = find(OF_ONE_PLACE)
         notes.append(
             f"{chosen.name}, since the mean gradient that {DEFAULT} takes does not say which of many places is meant"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx_ir as ir
 
 from cam_onnx import kinds
 from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.expression import quoted
 from cam_onnx.graph.ends import Output, Task
 from cam_onnx.graph.locate import picture_input
@@ -13,7 +16,8 @@ from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import Roles, follow
 
 __all__ = [
-    "anomalies", "grids", "keypoints", "picture_made", "probability_map", "queries", "segmentation", "sequence",
+    "anomalies", "distributions", "grids", "keypoints", "picture_made", "probability_map", "queries", "segmentation",
+    "sequence",
 ]  # fmt: skip
 
 
@@ -94,14 +98,36 @@ def picture_made(model: Model, outputs: list[Output]) -> Task | None:
 
 
 def keypoints(model: Model, outputs: list[Output]) -> Task | None:
-    """A map for each keypoint, as its name says (simple pose, ViTPose)."""
-    for output, count, _ in _dense(model, outputs):
+    """A map for each keypoint, or its distribution over columns and over rows, as names say (ViTPose, RTMPose)."""
+    if (both := distributions(model)) is not None:
+        columns, rows = both
+        why = f"{columns.name} and {rows.name}: where each keypoint is, along the width and the height"
+        return Task("keypoints", columns.name or "", why, kinds.Peak())
+    maps = [(output, count) for output, count, _ in _dense(model, outputs)]
+    for word in ("heatmap", "keypoint"):
+        named = [(output, count) for output, count in maps if word in (output.value.name or "").lower()]
+        if not named:
+            continue
+        output, count = named[0]
         name = output.value.name or ""
-        if any(word in name.lower() for word in ("heatmap", "keypoint")):
-            why = f"{name}: a map for each of {count} keypoints, as its name says"
-            return Task("keypoints", output.source.name or "", why,
-                        asks=f"value:{quoted(name)}[:,KEYPOINT].max(), a keypoint where it is found")  # fmt: skip
+        if len(named) > 1 or any("paf" in (o.value.name or "").lower() for o, _ in maps):
+            # stages of a network, or a last channel for what is no keypoint, as OpenPose has it
+            listed = ", ".join(o.value.name or "" for o, _ in named)
+            return Task("keypoints", output.source.name or "", f"{word}s: {listed}",
+                        asks=f"peak:KEYPOINT, with score {named[-1][0].value.name or ''}")  # fmt: skip
+        why = f"{name}: a map for each of {count} keypoints, as its name says"
+        return Task("keypoints", output.source.name or "", why, kinds.Peak(), activation=_squashed(output))
     return None
+
+
+def distributions(model: Model) -> tuple[ir.Value, ir.Value] | None:
+    """Return two outputs of each keypoint's place, along the width and the height: SimCC, by their names."""
+    found = {}
+    for output in model.graph.outputs:
+        word = re.fullmatch(r"(?:.*[^a-z])?simcc_([xy])", (output.name or "").casefold())
+        if word is not None and len(dims(output) or ()) == 3 and cotangent_of(output) is not None:
+            found[word[1]] = output
+    return (found["x"], found["y"]) if len(found) == 2 else None
 
 
 def queries(model: Model, outputs: list[Output]) -> Task | None:
@@ -125,8 +151,12 @@ def grids(model: Model, outputs: list[Output]) -> Task | None:
         if not whole and not output.end and classes > 1:
             why = f"{output.value.name}: {classes} values on a grid coarser than the picture"
             return Task("keypoints, segmentation or features", output.source.name or "", why,
-                        asks="area, if they are logits of classes; pixel:Y,X:CHANNEL of a keypoint's map")  # fmt: skip
+                        asks="area, if they are logits of classes; peak, if each is the map of a keypoint")  # fmt: skip
     return None
+
+
+def _squashed(output: Output) -> str:
+    return output.end if output.end == "sigmoid" else ""
 
 
 def _dense(model: Model, outputs: list[Output]) -> list[tuple[Output, int, bool]]:

@@ -1,4 +1,4 @@
-"""Targets with a place in the picture: a region of a segmentation, a box of a raw detection head."""
+"""Targets with a place in the picture: a region of a segmentation, a peak, a box of a raw detection head."""
 
 from __future__ import annotations
 
@@ -13,24 +13,19 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import Val, cotangent_type
 from cam_onnx.errors import InputError, shown
 from cam_onnx.graph.choice import pair
+from cam_onnx.graph.dense_tasks import distributions
 from cam_onnx.graph.roles import follow
 from cam_onnx.graph.seed_values import Values
 from cam_onnx.kinds import Kind
 from cam_onnx.render.upsample import upsample
 
-__all__ = ["box", "detection", "region"]
+__all__ = ["box", "detection", "peak", "region"]
 
 
 def region(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
     """The mean of every class over a region of a segmentation's output."""
-    roles = follow(model.graph).get(source, ())
     x = op.primal(source)
-    space = [i for i, role in enumerate(roles) if role.startswith("s")]
-    if not space or "c" not in roles:
-        raise InputError(
-            f"target {kind.word}: {shown(source.name or '')!r} is no segmentation's output: its axes are not known "
-            "to be batch, classes and space"
-        )
+    space, channel = _axes(model, source, kind)
     sizes = [x.dims[i] for i in space]
     if not all(isinstance(d, int) for d in sizes):
         raise InputError(
@@ -45,8 +40,33 @@ def region(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
         shape[axis] = size
     spread = op.constant((weights / weights.sum()).astype(dtype.numpy()).reshape(shape))
     values = op.ReduceSum(x * spread, space, keepdims=0)
-    classes = x.dims[roles.index("c")]
+    classes = x.dims[channel]
     return values, classes if isinstance(classes, int) else None
+
+
+def peak(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
+    """The largest value of every class's map; of two distributions the mean of theirs."""
+    x = op.primal(source)
+    both = distributions(model)
+    if both is not None and source in both:
+        columns, rows = (op.ReduceMax(op.primal(each), [2], keepdims=0) for each in both)
+        classes = x.dims[1]
+        return (columns + rows) * 0.5, classes if isinstance(classes, int) else None
+    space, channel = _axes(model, source, kind)
+    classes = x.dims[channel]
+    return op.ReduceMax(x, space, keepdims=0), classes if isinstance(classes, int) else None
+
+
+def _axes(model: Model, source: ir.Value, kind: Kind) -> tuple[list[int], int]:
+    """Return the axes of space, and that of the classes."""
+    roles = follow(model.graph).get(source, ())
+    space = [i for i, role in enumerate(roles) if role.startswith("s")]
+    if not space or "c" not in roles:
+        raise InputError(
+            f"target {kind.word}: {shown(source.name or '')!r} has no map of each class: its axes are not known to be "
+            "batch, classes and space"
+        )
+    return space, roles.index("c")
 
 
 def _weights(model: Model, kind: Kind, sizes: list[int]) -> np.ndarray:

@@ -72,10 +72,10 @@ def base(model: Model, kind: Kind | None, score: str | None) -> Score:
         head = seed_each.head_of(model)
         kept = head.activation if head.activation == "sigmoid" else ""
         return Score(explainable(model, head.scores.name or "").name or "", False, None, kept)
-    task = known_task(model, kind) if isinstance(kind, (kinds.Area, kinds.Letters)) and score is None else None
-    if task is not None:
+    of_task = isinstance(kind, (kinds.Area, kinds.Peak, kinds.Letters))
+    if of_task and score is None and (task := known_task(model, kind)) is not None:
         return Score(explainable(model, task.score).name or "", False, None, task.activation)
-    if isinstance(kind, (kinds.Area, kinds.Mask, kinds.Pixel, kinds.Box, kinds.Letters, kinds.Position)):
+    if isinstance(kind, (kinds.Area, kinds.Mask, kinds.Peak, kinds.Pixel, kinds.Box, kinds.Letters, kinds.Position)):
         return find_dense(model, score)
     return find_score(model, score)
 
@@ -101,7 +101,8 @@ def extend(model: Model, score: Score, kind: Kind | None, target_input: str) -> 
         batch = _batch(model, source)
         declared = info(named.name, dtype, [batch, classes])
         extended = model.of(append(model.proto, op, [declared]))
-        return Seeded(extended, Score(named.name, single=False, classes=classes), read=(score.name,))
+        activation = score.activation if isinstance(kind, kinds.Peak) else ""
+        return Seeded(extended, Score(named.name, False, classes, activation), read=(score.name,))
     if isinstance(kind, (kinds.Boxes, kinds.Letters)):
         return _rows(op, model, score, source, kind)
     target = op.input("cam_target", ir.DataType.INT64, [op.fresh("cam_targets")])
@@ -207,6 +208,7 @@ _VALUES: dict[type[Kind], Callable[[Emitter, Model, ir.Value, Kind], seed_values
     kinds.Similarity: seed_values.similarity,
     kinds.Mask: seed_places.region,
     kinds.Pixel: seed_places.region,
+    kinds.Peak: seed_places.peak,
     kinds.Box: seed_places.box,
     kinds.Detection: seed_places.detection,
     kinds.Position: seed_values.position,

@@ -42,7 +42,7 @@ def find_task(model: Model) -> Task:
     raise AssertionError("a score that no recogniser knows")
 
 
-def known_task(model: Model, kind: Kind) -> Task | None:
+def known_task(model: Model, kind: Kind | None) -> Task | None:
     """Return what the model does, where it is explained by this kind of target; None: something else, or unknown."""
     try:
         found = find_task(model)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cam_onnx.kinds.classes import Difference, Finer, Logit, Probability, ResidualSoftmax
 from cam_onnx.kinds.kind import Kind
-from cam_onnx.kinds.places import Area, Box, Detection, Mask, Pixel
+from cam_onnx.kinds.places import Area, Box, Detection, Mask, Peak, Pixel
 from cam_onnx.kinds.rows import Boxes, Letters, Position
 from cam_onnx.kinds.values import Expression, Similarity, Unit, Value
 
@@ -25,6 +25,7 @@ __all__ = [
     "Letters",
     "Logit",
     "Mask",
+    "Peak",
     "Pixel",
     "Position",
     "Probability",

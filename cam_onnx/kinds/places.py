@@ -1,4 +1,4 @@
-"""Scores of a class at a place of the picture: on an area, in a box, at a pixel."""
+"""Scores of a class at a place of the picture: on an area, in a box, at a pixel, where it is strongest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from cam_onnx.errors import InputError
 from cam_onnx.kinds.kind import OfClass, check_index
 
-__all__ = ["Area", "Box", "Detection", "Mask", "Pixel"]
+__all__ = ["Area", "Box", "Detection", "Mask", "Peak", "Pixel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,3 +93,15 @@ class Area(OfClass):
     """
 
     word = "area"
+
+
+@dataclass(frozen=True, eq=False)
+class Peak(OfClass):
+    """A class where it is strongest: the largest value of its map, such as a keypoint where it is found.
+
+    Of a heatmap for each keypoint, (N, K, H, W); class -1 is the one with the largest peak. Of two distributions, over
+    columns (N, K, W) and rows (N, K, H), as SimCC has it (arXiv:2107.03332): the mean of both peaks. Of several places
+    with the largest value the first one is explained.
+    """
+
+    word = "peak"

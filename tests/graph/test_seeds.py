@@ -15,6 +15,7 @@ from cam_onnx.kinds import (
     Finer,
     Logit,
     Mask,
+    Peak,
     Pixel,
     Position,
     Probability,
@@ -78,6 +79,23 @@ def recogniser():
     )
 
 
+def pointer():
+    """Two distributions of each of four keypoints, over 24 columns and 32 rows, as RTMPose's SimCC head has them."""
+    return network(
+        "pointer (float[N,3,16,16] image) => (float[N,4,24] simcc_x, float[N,4,32] simcc_y)",
+        """
+        a = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
+        features = Relu(a)
+        points = Conv(features, w2, b2)
+        flat = Reshape(points, shape)
+        simcc_x = MatMul(flat, wx)
+        simcc_y = MatMul(flat, wy)
+        """,
+        dict(w1=he(6, 3, 3, 3), b1=bias(6), w2=he(4, 6, 1, 1), b2=bias(4), shape=ints(0, 4, 64), wx=he(64, 24, fan=64),
+             wy=he(64, 32, fan=64)),
+    )  # fmt: skip
+
+
 def softmax(v):
     powers = np.exp(v - v.max())
     return powers / powers.sum()
@@ -133,6 +151,9 @@ KINDS = [
     (Value(lower=True), BUILDERS["regression"], lambda v: -v.reshape(-1)[0]),
     (Mask(MASK, cls=1), segmentation, lambda v: v[1][MASK].mean()),
     (Mask(MASK), segmentation, lambda v: v[:, MASK].mean(axis=1).max()),
+    (Peak(cls=2), segmentation, lambda v: v[2].max()),
+    (Peak(), segmentation, lambda v: v.max()),
+    (Peak(cls=3), pointer, None),
     (Pixel(3, 5, cls=2), segmentation, lambda v: v[2, 3, 5]),
     (Box(4, 2, 10, 8, cls=0), segmentation, lambda v: v[0, 1:4, 2:5].mean()),
     (Box(5, 6, 9, 10, cls=1), detector, lambda v: v[4 + 1, best(v, (5, 6, 9, 10))]),
@@ -143,6 +164,7 @@ KINDS = [
      lambda v: max(likeness(v, (3, 2, 6, 11), c, True) for c in range(2))),
     (Position(2, cls=1), recogniser, lambda v: v[2, 1]),
     (Position(7), recogniser, lambda v: v[7].max()),
+    (Peak(cls=2), recogniser, lambda v: v[:, 2].max()),
     (Expression("boxes[0,4,:].max()"), detector, lambda v: v[4].max()),
     (Expression("boxes[:,4:,3].mean() - 0.5 * boxes[0,-1,:].min()"), detector,
      lambda v: v[4:, 3].mean() - 0.5 * v[-1].min()),
@@ -318,6 +340,7 @@ REFUSED = [
     (Detection(1, 1, 5, 5), segmentation, "'classes' is no raw detection head"),
     (Position(8), recogniser, "position 8 is out of range: 0 to 7"),
     (Position(0), segmentation, "has rank 4"),
+    (Peak(), detector, "target peak: 'boxes' has no map of each class"),
     (Mask(MASK), recogniser, "mask has shape (8, 8), the output is [8]"),
     (Expression("logit[:,1]"), gap_linear, "no value 'logit'; did you mean 'logits'?"),
     (Expression("logits"), gap_linear, "has 1 axes beside the batch"),
@@ -350,7 +373,8 @@ WORDS = {
     "probability": Probability(), "probability:tabby": Probability(cls="tabby"), "finer": Finer(),
     "residual-softmax:3": ResidualSoftmax(cls=3), "not:7": Difference(7), "not:7:2": Difference(7, cls=2),
     "raise": Value(), "lower": Value(lower=True),
-    "unit:3": Unit(3), "no-unit:3": Unit(3, absent=True), "pixel:1,2:5": Pixel(1, 2, cls=5), "class:3": Logit(cls=3),
+    "unit:3": Unit(3), "no-unit:3": Unit(3, absent=True), "pixel:1,2:5": Pixel(1, 2, cls=5), "peak": Peak(),
+    "peak:nose": Peak(cls="nose"), "class:3": Logit(cls=3),
     "box:1,2,3,4.5": Box(1, 2, 3, 4.5), "detection:1,2,3,4:5": Detection(1, 2, 3, 4, cls=5),
     "position:3:1": Position(3, cls=1), "value:a.b": Expression("a.b"),
     "boxes[0,4,:].max()": Expression("boxes[0,4,:].max()"),

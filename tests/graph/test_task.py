@@ -290,6 +290,19 @@ TASKS = {
         row("float[N,1,32,32] y", "m = Conv(a, w1) y = Sigmoid(m)", w1=np.ones((1, 8, 1, 1), "f4")),
         ("a probability map (text detection, one class's mask)", "m", "area"),
     ),
+    "keypoints, by name: ViTPose": (
+        row("float[N,8,32,32] heatmaps", "heatmaps = Identity(a)"),
+        ("keypoints", "heatmaps", "peak"),
+    ),
+    "keypoints, by name, behind a Sigmoid": (
+        row("float[N,8,32,32] heatmap, float[N,8,32,32] keypoint_offsets",
+            "heatmap = Sigmoid(a) keypoint_offsets = Neg(a)"),
+        ("keypoints", "a", "peak"),
+    ),
+    "keypoints' columns and rows: SimCC": (
+        row("float[N,5,96] simcc_x, float[N,5,128] simcc_y", "", dict(simcc_x=(5, 96), simcc_y=(5, 128)).items()),
+        ("keypoints", "simcc_x", "peak"),
+    ),
     "anomalib": (
         row("float[N,1] pred_score, float[N,8,32,32] anomaly_map", "anomaly_map = Relu(a)",
             dict(pred_score=(1,)).items()),
@@ -339,9 +352,13 @@ ASKED = {
             dict(last_hidden_state=(9, 5), pooler_output=(5,)).items()),
         "similar:FILE.npy, the embedding of another picture; or class, if they are logits",
     ),
-    "keypoints, by name: ViTPose": (
-        row("float[N,8,32,32] heatmaps", "heatmaps = Identity(a)"),
-        "value:heatmaps[:,KEYPOINT].max()",
+    "a channel for what is no keypoint: OpenPose": (
+        row("float[N,8,32,32] pafs, float[N,8,32,32] heatmaps", "pafs = Identity(a) heatmaps = Neg(a)"),
+        "keypoints (heatmaps: heatmaps): peak:KEYPOINT, with score heatmaps",
+    ),
+    "heatmaps of several stages": (
+        row("float[N,8,32,32] heatmap_0, float[N,8,32,32] heatmap_1", "heatmap_0 = Identity(a) heatmap_1 = Neg(a)"),
+        "peak:KEYPOINT, with score heatmap_1",
     ),
     "masks of queries: Mask2Former": (
         row("float[N,9,6] c, float[N,9,32,32] m", "m = Conv(a, w)", dict(c=(9, 6)).items(),
@@ -375,7 +392,7 @@ ASKED = {
         row("float[N,3,64,64] y", "y = Conv(u, w)", w=np.ones((3, 8, 1, 1), "f4")),
         "image to image, depth or segmentation",
     ),
-    "keypoints": (row("float[N,8,32,32] a", ""), "keypoints, segmentation or features"),
+    "keypoints": (row("float[N,8,32,32] a", ""), "peak, if each is the map of a keypoint"),
     "a sequence without a distribution": (row("float[N,9,5] y", "", dict(y=(9, 5)).items()), "or position:T"),
     "boxes that were chosen inside": (
         row("float[N,9,4] b, float[N,9] s, float[N,9] l", "", dict(b=(9, 4), s=(9,), l=(9,)).items()),
