@@ -203,6 +203,44 @@ def test_what_is_no_detector_is_refused():
         kinds.Boxes(0)
 
 
+def masks_of_queries():
+    """Five queries that look at a grid, each with three classes, nothing, and a mask: MaskFormer with one layer."""
+    return network(
+        "queries (float[N,3,16,16] image) => (float[N,5,4] classes, float[N,5,8,8] masks)",
+        """
+        a = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
+        features = Relu(a)
+        flat = Reshape(features, shape)
+        asked = MatMul(queries, flat)
+        looked = Softmax<axis=2>(asked)
+        turned = Transpose<perm=[0,2,1]>(flat)
+        seen = MatMul(looked, turned)
+        of_each = Add(seen, queries)
+        classes = MatMul(of_each, wc)
+        masks = Einsum<equation="bqc,bchw->bqhw">(of_each, features)
+        """,
+        dict(w1=he(6, 3, 3, 3), b1=bias(6), shape=ints(0, 6, -1), queries=he(5, 6), wc=he(6, 4, fan=1)),
+    )
+
+
+def test_the_class_of_the_best_query_is_explained_and_nothing_is_none():
+    model = masks_of_queries()
+    for seed in range(4):
+        feeds = inputs(model, 1, seed=seed)
+        [logits] = run(model, feeds, ["classes"])[0]
+        sure = np.array([softmax(row) for row in logits])[:, :3]
+        explainer = Explainer(model)
+        found = explainer.explain(inputs=feeds)
+        told = found.to_dict()["target"]
+        assert explainer.contract.task == "segmentation by queries"
+        assert (told["row"], told["index"]) == divmod(int(sure.argmax()), 3)
+        assert told["probability"] == pytest.approx(sure.max(), rel=1e-4)
+        assert found.boxes == [None]
+        of_one = explainer.explain(inputs=feeds, target=1).to_dict()["target"]
+        assert (of_one["row"], of_one["index"]) == (int(sure[:, 1].argmax()), 1)
+        assert explainer.verify(inputs=feeds).ok
+
+
 # -- picks, by hand --------------------------------------------------------------------------------------------------
 
 

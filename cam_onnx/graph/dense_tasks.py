@@ -13,6 +13,7 @@ from cam_onnx.expression import quoted
 from cam_onnx.graph.ends import Output, Task
 from cam_onnx.graph.locate import picture_input
 from cam_onnx.graph.positions import dims
+from cam_onnx.graph.queries import queried
 from cam_onnx.graph.roles import Roles, follow
 
 __all__ = [
@@ -131,15 +132,16 @@ def distributions(model: Model) -> tuple[ir.Value, ir.Value] | None:
 
 
 def queries(model: Model, outputs: list[Output]) -> Task | None:
-    """(N, Q, C) beside (N, Q, h, w): a class and a mask for each query (MaskFormer)."""
-    for mask in (o for o in outputs if len(o.sizes) == 4):
-        for output in (o for o in outputs if len(o.sizes) == 3 and o.sizes[1] == mask.sizes[1]):
-            if isinstance(output.sizes[2], int) and output.sizes[2] > 1:
-                name = output.value.name or ""
-                why = f"{name}: {output.sizes[2]} classes for each mask of {mask.value.name}"
-                return Task("segmentation by queries", name, why,
-                            asks=f"value:{quoted(name)}[:,QUERY,CLASS], the class of a query's mask")  # fmt: skip
-    return None
+    """A class and a mask for each query: the best query's class."""
+    if (found := queried(model)) is None:
+        return None
+    head, certain = found
+    name = head.scores.name or ""
+    if certain:
+        kept = "sigmoid" if head.activation == "sigmoid" else ""
+        return Task("segmentation by queries", name, head.why, kinds.Boxes(), activation=kept)
+    return Task("segmentation by queries", name, head.why,
+                asks=f"boxes, the class of the best query; or value:{quoted(name)}[:,QUERY,CLASS]")  # fmt: skip
 
 
 def grids(model: Model, outputs: list[Output]) -> Task | None:

@@ -20,6 +20,7 @@ from cam_onnx.graph.choice import batch_axis
 from cam_onnx.graph.chosen import computed_again
 from cam_onnx.graph.detectors import find
 from cam_onnx.graph.heads import Head, Unchosen, picture_sizes
+from cam_onnx.graph.queries import queried
 from cam_onnx.graph.roles import follow
 from cam_onnx.kinds import Kind
 
@@ -45,6 +46,8 @@ def head_of(model: Model) -> Head:
     ScoreNotFound
     """
     head = find(model)
+    if head is None and (found := queried(model)) is not None:
+        head, _ = found
     if isinstance(head, Head):
         return head
     why = head or "no output has boxes and scores for each candidate"

@@ -88,6 +88,16 @@ HEADS = {
         ),
         ("y", True, 4, 3, None, "", "centre"),
     ),
+    "YOLO v8, with prototypes of masks beside": (
+        row(
+            f"float[N,39,{CELLS}] y, float[N,32,32,32] p",
+            "placed = Mul(box, two) sure = Sigmoid(raw) y = Concat<axis=1>(placed, sure, masks) p = Conv(a, w)",
+            dict(box=(4, CELLS), raw=(3, CELLS), masks=(32, CELLS)).items(),
+            w=np.ones((32, 8, 1, 1), "f4"),
+            **TWO,
+        ),
+        ("y", True, 4, 3, None, "", "centre"),
+    ),
     "YOLO v8, poses of one class": (
         row(
             f"float[N,56,{CELLS}] y",
@@ -146,6 +156,13 @@ HEADS = {
     "DETR": (
         row("float[N,20,6] s, float[N,20,4] b", "moved = MatMul(box, square) t = Add(moved, four) b = Sigmoid(t)",
             dict(s=(20, 6), box=(20, 4)).items(), square=np.eye(4, dtype="f4"), four=np.ones(4, "f4")),
+        ("s", False, 0, 5, None, "last", "centre of 1"),
+    ),
+    "DETR, with a mask for each query": (
+        row("float[N,20,6] s, float[N,20,4] b, float[N,20,32,32] m",
+            "moved = MatMul(box, square) t = Add(moved, four) b = Sigmoid(t) m = Conv(a, w)",
+            dict(s=(20, 6), box=(20, 4)).items(), square=np.eye(4, dtype="f4"), four=np.ones(4, "f4"),
+            w=np.ones((20, 8, 1, 1), "f4")),
         ("s", False, 0, 5, None, "last", "centre of 1"),
     ),
     "RT-DETR": (
@@ -303,6 +320,16 @@ TASKS = {
         row("float[N,5,96] simcc_x, float[N,5,128] simcc_y", "", dict(simcc_x=(5, 96), simcc_y=(5, 128)).items()),
         ("keypoints", "simcc_x", "peak"),
     ),
+    "masks of queries: MaskFormer, Mask2Former": (
+        row("float[N,9,6] c, float[N,9,32,32] m", 'm = Einsum<equation="bqc,bchw->bqhw">(q, a)',
+            dict(c=(9, 6), q=(9, 8)).items()),
+        ("segmentation by queries", "c", "boxes"),
+    ),
+    "masks of queries, by name": (
+        row("float[N,9,6] class_queries_logits, float[N,9,32,32] m", "m = Conv(a, w)",
+            dict(class_queries_logits=(9, 6)).items(), w=np.ones((9, 8, 1, 1), "f4")),
+        ("segmentation by queries", "class_queries_logits", "boxes"),
+    ),
     "anomalib": (
         row("float[N,1] pred_score, float[N,8,32,32] anomaly_map", "anomaly_map = Relu(a)",
             dict(pred_score=(1,)).items()),
@@ -360,10 +387,10 @@ ASKED = {
         row("float[N,8,32,32] heatmap_0, float[N,8,32,32] heatmap_1", "heatmap_0 = Identity(a) heatmap_1 = Neg(a)"),
         "peak:KEYPOINT, with score heatmap_1",
     ),
-    "masks of queries: Mask2Former": (
+    "masks of queries, or features of tokens beside a map": (
         row("float[N,9,6] c, float[N,9,32,32] m", "m = Conv(a, w)", dict(c=(9, 6)).items(),
             w=np.ones((9, 8, 1, 1), "f4")),
-        "value:c[:,QUERY,CLASS]",
+        "boxes, the class of the best query; or value:c[:,QUERY,CLASS]",
     ),
     "an output of each level, three anchors a cell: YOLO v3 from Darknet": (
         ("float[N,255,8,8] p8, float[N,255,4,4] p16", DARKNET, {"w255": np.ones((255, 8, 1, 1), "f4")}),
