@@ -42,7 +42,7 @@ def explainer(options: argparse.Namespace) -> Explainer:
     try:
         return cam_onnx.Explainer(options.model, **said)
     except cam_onnx.ScoreNotFound:  # what is asked for may have been said: as a kind, unless a class is called so
-        kinds = [from_word(text) for text in options.target or ()]
+        kinds = [from_word(text) for text in _words(options, *options.images[:1])]
         if not kinds or None in kinds:
             raise
         return cam_onnx.Explainer(options.model, target=kinds[0], **said)
@@ -53,10 +53,20 @@ def providers(options: argparse.Namespace) -> list[str] | None:
     return options.providers.split(",") if options.providers else None
 
 
-def targets(options: argparse.Namespace) -> Any:
-    """Return the targets: one is one for every picture; several are several of each."""
-    found = [_target(text) for text in options.target or ["-1"]]
+def targets(options: argparse.Namespace, picture: str = "") -> Any:
+    """Return the targets: one is one for every picture; several are several of each. `picture`: which is explained."""
+    found = [_target(text) for text in _words(options, picture) or ["-1"]]
     return found[0] if len(found) == 1 else [found]
+
+
+def _words(options: argparse.Namespace, picture: str = "") -> list[str]:
+    """Return the targets as given; `similar` alone, where two pictures are explained, is likeness to the other one."""
+    found = list(options.target or ())
+    pair = getattr(options, "images", ())
+    if len(pair) == 2 and picture in pair:
+        other = pair[1 - pair.index(picture)]
+        found = [f"similar:{other}" if text == "similar" else text for text in found]
+    return found
 
 
 def explanations(options: argparse.Namespace) -> int:

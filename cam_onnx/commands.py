@@ -177,7 +177,7 @@ def _explain(explainer: Explainer, places: Sequence[Place], options: argparse.Na
             call = partial(
                 explainer.explain,
                 **subject,
-                target=arguments.targets(options),
+                target=arguments.targets(options, place.picture),
                 fusion=options.fusion,
                 smooth=options.smooth,
                 progress=tell,

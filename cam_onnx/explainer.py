@@ -19,7 +19,7 @@ from cam_onnx.engine.evidence import Evidence
 from cam_onnx.engine.samples import given
 from cam_onnx.errors import InputError
 from cam_onnx.explanation import Explanation
-from cam_onnx.kinds import Boxes, Kind
+from cam_onnx.kinds import Boxes, Kind, Logit, Similarity
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import find
 from cam_onnx.opened import Opened
@@ -49,7 +49,8 @@ class Explainer(Opened):
     method : str, optional
         A registered method. None: what a converted file says, else "grad-cam", of boxes, letters and peaks "layer-cam".
     target : Kind or its word, optional
-        The kind of score that `explain` explains unless it is told another; None: a class's logit.
+        The kind of score that `explain` explains unless it is told another; None: the task's, of a classifier a class's
+        logit.
     preprocess : Preprocess, dict of its fields, name of a preset or path of a JSON file, optional
         None: what the file or a file beside it says, else a guess, which `notes` has; `contract.origin` says where it
         is from. Single fields lie over that.
@@ -105,7 +106,13 @@ class Explainer(Opened):
         if is_session(model) and providers is None:
             providers = [(name, options) for name, options in model.get_provider_options().items()]
         self._backend, self._providers, self.limits = backend, providers, limits
-        kind = read_kind(target)
+        kind, self._vectors = read_kind(target), {}
+        if isinstance(kind, Similarity) and kind.picture is not None:  # what the model says of it comes first
+            with type(self)(
+                model, layers, score, method, Logit(), **self._settings, backend=backend, providers=providers,
+                limits=limits, options=options, fallback=fallback,
+            ) as plain:  # fmt: skip
+                kind, self._vectors = plain._compared(kind), plain._vectors
         name = None if chosen is None else chosen.name
         self._asked = Converting(layers, score, name, kind, fallback, limits, self._options, **self._settings)
         read_ = reading.read(model, self._asked)

@@ -5,6 +5,7 @@ Sessions are made anew in another process: what is pickled is the converted file
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ from cam_onnx import engine, reading, targets
 from cam_onnx.contract import Contract
 from cam_onnx.engine import Array, Engine, Tensor, batches
 from cam_onnx.engine.evidence import Evidence
-from cam_onnx.engine.samples import Samples
+from cam_onnx.engine.samples import Samples, given
 from cam_onnx.engine.unbatched import Unbatched
-from cam_onnx.kinds import Kind, Logit
+from cam_onnx.kinds import Kind, Logit, Similarity
 from cam_onnx.limits import Limits
 from cam_onnx.methods.table import Method, find
 from cam_onnx.reading import EMPTY, Converting, Reading
@@ -40,6 +41,7 @@ class Opened:
     _options: dict[str, Any]
     _settings: Mapping[str, Any]
     _timings: dict[str, float]
+    _vectors: dict[tuple[str, int, int], Array]  # of other pictures, which targets name
 
     def _take(self, read_: Reading, method: Method, kind: Kind | None) -> None:
         self._lock = threading.Lock()
@@ -84,7 +86,7 @@ class Opened:
                 other = object.__new__(type(self))
                 other._options, other._settings, other._asked = dict(asked.options), self._settings, asked
                 other._backend, other._providers, other.limits = self._backend, self._providers, self.limits
-                other._timings, other.notes = {}, []
+                other._timings, other.notes, other._vectors = {}, [], self._vectors
                 made = reading.convert(self._read.source, self._read.folder, asked)
                 other._take(made, find(made.contract.method), kind)
                 self._others[key] = other
@@ -92,14 +94,29 @@ class Opened:
 
     def _of(self, kind: Kind | None, options: Mapping[str, Any] = EMPTY) -> Self:
         """Return the Explainer for a kind of target and options: this one, or one of a plain model converted anew."""
-        given = {**self._options, **options}
+        settled, kind = {**self._options, **options}, self._compared(kind)
         same = kind is None or kind.to_dict() == self.contract.target
-        if same and self._method.takes(self.contract.table, given):
+        if same and self._method.takes(self.contract.table, settled):
             return self
         if not self._read.plain:
-            reading.fits(self.contract, self._method, kind, given)
+            reading.fits(self.contract, self._method, kind, settled)
         kind = self._kind if kind is None else kind
-        return self._other(replace(self._asked, target=kind, method=self._method.name, options=given), kind)
+        return self._other(replace(self._asked, target=kind, method=self._method.name, options=settled), kind)
+
+    def _compared(self, kind: Kind | None) -> Kind | None:
+        """Return a kind of target with what the model says of the picture that it names; run once a file."""
+        if not isinstance(kind, Similarity) or kind.picture is None:
+            return kind
+        try:
+            found = os.stat(kind.picture)
+            key = (kind.picture, found.st_mtime_ns, found.st_size)
+        except OSError:
+            key = (kind.picture, 0, 0)  # reading it says what is wrong
+        if key not in self._vectors:
+            plain = self._of(Logit())
+            samples = given(kind.picture, None, plain.contract, plain._running().inputs, self.limits)
+            self._vectors[key] = plain._runs.evidence(samples, [[-1]], [0], None).logits[0]
+        return replace(kind, reference=self._vectors[key])
 
     @property
     def _image(self) -> Tensor | None:

@@ -41,7 +41,7 @@ WORDS = {
     "not:OTHER[:CLASS]": "why CLASS and not OTHER, a class index",
     "raise, lower": "of a regression: what would",
     "unit:I, no-unit:I": "one unit of a binary or multi-label head",
-    "similar:FILE.npy": "cosine to a reference vector",
+    "similar:FILE": "likeness to a picture or to a vector (.npy); similar alone: of two pictures, each to the other",
     "mask:FILE.npy[:CLASS]": "a class on a mask, of a segmentation",
     "pixel:Y,X[:CLASS]": "a class at a pixel",
     "box:X0,Y0,X1,Y1[:CLASS]": "a class in a box: segmentation, raw detection head",
@@ -108,8 +108,10 @@ def from_word(text: str) -> Kind | None:
             raise
         form = next(form for form in WORDS if form.startswith(word))
         raise InputError(f"target {shown(text)!r}: expected {form}") from None
-    if word == "similar" and colon:
-        return Similarity(_array(rest))
+    if word == "similar" and rest:
+        return Similarity(_array(rest) if rest.lower().endswith(".npy") else rest)
+    if word == "similar":
+        raise InputError(f"target {shown(text)!r}: expected similar:FILE, a picture or .npy; alone: of two pictures")
     if word == "mask" and colon:
         return Mask(_array(argument), **of)
     if word == "value" and colon:

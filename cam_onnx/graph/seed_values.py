@@ -49,6 +49,11 @@ def unit(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
 
 def similarity(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
     assert isinstance(kind, kinds.Similarity)
+    if kind.picture is not None:
+        raise InputError(
+            f"target similarity: what the network says of {shown(kind.picture)!r} takes a run, and a conversion makes "
+            "none: give the vector (similar:FILE.npy), or use an Explainer (cam-onnx explain)"
+        )
     flat, count = _flat(op, source)
     vector = kind.reference
     if count is not None and count != len(vector):

@@ -67,6 +67,12 @@ def _detection(model: Model, outputs: list[Output]) -> Task | None:
 # -- one vector a picture --------------------------------------------------------------------------------------------
 
 
+_SIMILAR = (
+    "similar:FILE, another picture or a vector in a .npy file; on the command line, of two pictures, similar alone: "
+    "each is compared with the other"
+)
+
+
 def _embedding(model: Model, outputs: list[Output]) -> Task | None:
     """A vector of length 1, or one that is called an embedding and beside which there are no scores of classes."""
     vectors = [output for output in outputs if len(output.sizes) == 2]
@@ -74,10 +80,10 @@ def _embedding(model: Model, outputs: list[Output]) -> Task | None:
         if not output.end and is_normalised(output.value):
             why = f"{output.value.name}: a vector of length 1"
             return Task("image embedding", output.value.name or "", why,
-                        asks="similar:FILE.npy, the embedding of another picture")  # fmt: skip
+                        asks=_SIMILAR)  # fmt: skip
     if vectors and all(is_embedding(output.value) and not output.end for output in vectors):
         name = vectors[0].value.name or ""
-        asks = "similar:FILE.npy, the embedding of another picture; or class, if they are logits"
+        asks = f"{_SIMILAR}; or class, if they are logits"
         return Task("image embedding", name, f"an output called {name}", asks=asks)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,13 +38,23 @@ class Unit(Kind):
 class Similarity(Kind):
     """The cosine between the model's output and a reference vector, such as another picture's output; or (`cosine`
     False) their product, which does not fall where something else is in the picture too.
+
+    `reference`: the vector; or the path of a picture, of which the model that is explained gives it.
     """
 
     reference: Any = None
     cosine: bool = True
     word = "similarity"
 
+    @property
+    def picture(self) -> str | None:
+        """The path of a picture, whose vector a model has to give."""
+        return self.reference if isinstance(self.reference, str) else None
+
     def __post_init__(self) -> None:
+        if isinstance(self.reference, (str, os.PathLike)):
+            object.__setattr__(self, "reference", os.fspath(self.reference))
+            return
         vector = np.asarray(self.reference, np.float64).reshape(-1)
         if not vector.size or not np.isfinite(vector).all() or not vector.any():
             raise InputError("target similarity: the reference is empty, zero or not finite; expected a vector")

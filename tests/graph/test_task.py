@@ -368,7 +368,7 @@ ASKED = {
     ),
     "an embedding": (
         row("float[N,5] y", "l = ReduceL2<keepdims=1>(r, one) y = Div(r, l)", dict(r=(5,)).items()),
-        "similar:FILE.npy, the embedding of another picture",
+        "similar:FILE, another picture or a vector in a .npy file",
     ),
     "what is called an embedding": (
         row("float[N,5] image_embeds, float[N,8,32,32] a", "", dict(image_embeds=(5,)).items()),
@@ -377,7 +377,7 @@ ASKED = {
     "what is called a pooled output": (
         row("float[N,9,5] last_hidden_state, float[N,5] pooler_output", "",
             dict(last_hidden_state=(9, 5), pooler_output=(5,)).items()),
-        "similar:FILE.npy, the embedding of another picture; or class, if they are logits",
+        "each is compared with the other; or class, if they are logits",
     ),
     "a channel for what is no keypoint: OpenPose": (
         row("float[N,8,32,32] pafs, float[N,8,32,32] heatmaps", "pafs = Identity(a) heatmaps = Neg(a)"),
