@@ -219,11 +219,37 @@ def test_the_command_says_areas_and_boxes(tmp_path, capsys):
     assert heading(found[0]).endswith("% of the area")
 
 
+def test_which_of_several_heatmaps_is_meant_is_said_by_the_score(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (outputs, nodes, _), _ = ASKED["a channel for what is no keypoint: OpenPose"]
+    onnx.save(proto_of(outputs, nodes.replace("Neg(a)", "Conv(a, w)"), w=np.ones((8, 8, 1, 1), "f4")), "asked.onnx")
+    image.save("p.png", np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o/"]) == 2
+    asked = ["--score", "heatmaps", "--target", "peak:2"]
+    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o/", *asked]) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "target"),
     [
         ("a picture", "area"),
         ("a picture", "pixel:20,30:1"),
+        ("a picture", "box:8,8,40,50:1"),
+        ("one channel of the picture's size", "area"),
+        ("one channel of the picture's size", "box:8,8,40,50"),
+        ("one channel of the picture's size", "pixel:20,30"),
+        ("keypoints", "area"),
+        ("keypoints", "peak"),
+        ("keypoints", "peak:3"),
+        ("masks of queries, or features of tokens beside a map", "boxes"),
+        ("masks of queries, or features of tokens beside a map", "value:c[:,3,2]"),
+        ("a sequence without a distribution", "letters"),
+        ("a sequence without a distribution", "position:3"),
+        ("landmarks, by name: PFLD", "value:landmarks[:,3]"),
+        ("landmarks, by name: PFLD", "class"),
+        ("landmarks, by name, as pairs", "value:face_landmarks[:,3,0]"),
+        ("what is called an embedding", "similar:q.png"),
+        ("an embedding", "similar:q.png"),
         ("anchors that the file does not have", "value:s[0,:,3].max()"),
         ("one row a candidate, no border behind the box", "value:y[:,:,4].max()"),
     ],
@@ -232,10 +258,16 @@ def test_what_is_asked_is_answered_on_the_command_line(name, target, tmp_path, c
     """The default cannot be told, so that nothing is converted without the target that the question asks for."""
     monkeypatch.chdir(tmp_path)
     (outputs, nodes, weights), _ = ASKED[name]
-    onnx.save(proto_of(outputs, nodes, **weights), "asked.onnx")
-    image.save("p.png", np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
-    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o.png"]) == 2
+    draw, proto = np.random.default_rng(0), proto_of(outputs, nodes, **weights)
+    for tensor in proto.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.ndim > 1 and array.dtype == np.float32:  # all are one: every class would say the same
+            tensor.CopyFrom(onnx.numpy_helper.from_array(draw.normal(size=array.shape).astype("f4"), tensor.name))
+    onnx.save(proto, "asked.onnx")
+    for file in ("p.png", "q.png"):
+        image.save(file, draw.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o/"]) == 2
     assert "what it does has to be said" in capsys.readouterr().err
-    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o.png", "--target", target]) == 0
-    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o.png", "--target", "2"]) == 2
+    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o/", "--target", target]) == 0
+    assert command_line(["explain", "asked.onnx", "p.png", "-o", "o/", "--target", "2"]) == 2
     assert command_line(["verify", "asked.onnx", "p.png", "--target", target]) == 0

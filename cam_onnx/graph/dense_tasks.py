@@ -115,7 +115,7 @@ def keypoints(model: Model, outputs: list[Output]) -> Task | None:
             # stages of a network, or a last channel for what is no keypoint, as OpenPose has it
             listed = ", ".join(o.value.name or "" for o, _ in named)
             return Task("keypoints", output.source.name or "", f"{word}s: {listed}",
-                        asks=f"peak:KEYPOINT, with score {named[-1][0].value.name or ''}")  # fmt: skip
+                        asks=f"peak:KEYPOINT, with score= (--score) {named[-1][0].value.name or ''}")  # fmt: skip
         why = f"{name}: a map for each of {count} keypoints, as its name says"
         return Task("keypoints", output.source.name or "", why, kinds.Peak(), activation=_squashed(output))
     return None

@@ -1,4 +1,8 @@
-"""Vectors that are compared with those of other pictures and not read: told by their name, or by their length of 1."""
+"""Vectors that are no scores of classes, though they have their shape.
+
+Those that are compared with vectors of other pictures, told by their name, or by their length of 1; and places in the
+picture, told by their name.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import re
 
 import onnx_ir as ir
 
-__all__ = ["is_embedding", "is_normalised"]
+__all__ = ["are_places", "is_embedding", "is_normalised"]
 
 _VIEWS = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 _EMBEDDINGS = {
@@ -14,6 +18,15 @@ _EMBEDDINGS = {
     "image_embed", "image_embedding", "image_embeddings", "image_embeds", "image_features", "pooler_output",
     "sentence_embedding", "text_embeds", "text_features", "vector",
 }  # fmt: skip
+_PLACES = {
+    "bbox", "bboxes", "box", "boxes", "coord", "coordinates", "coords", "keypoint", "keypoints", "kps", "kpts",
+    "landmark", "landmarks", "landms", "ldmk", "ldmks",
+}  # fmt: skip
+
+
+def are_places(value: ir.Value) -> bool:
+    """Whether an output is called what networks call places in the picture: landmarks, corners of a box."""
+    return any(word in _PLACES for word in re.split(r"[^a-z]+", (value.name or "").casefold()))
 
 
 def is_embedding(value: ir.Value) -> bool:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.errors import ScoreNotFound, did_you_mean, shown
-from cam_onnx.graph.embeddings import is_embedding
+from cam_onnx.graph.embeddings import are_places, is_embedding
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
 
@@ -96,7 +96,7 @@ def find_score(model: Model, name: str | None) -> Score:
                 f"{model.name}: score {shown(name)!r} has no known rank of at least 1: name another value"
             )
         return _score(model, value)
-    outputs = sorted(model.graph.outputs, key=is_embedding)  # what is called one comes last
+    outputs = sorted(model.graph.outputs, key=lambda output: is_embedding(output) or are_places(output))
     for output in map(_numbers, outputs):
         value, activation = _before_activation(output)
         if cotangent_of(value) is not None and _is_class_scores(value) and _is_class_scores(output):

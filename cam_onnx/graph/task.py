@@ -12,8 +12,9 @@ from collections.abc import Callable
 from cam_onnx import kinds
 from cam_onnx.autodiff.model import Model
 from cam_onnx.errors import ScoreNotFound
+from cam_onnx.expression import quoted
 from cam_onnx.graph import dense_tasks, detectors
-from cam_onnx.graph.embeddings import is_embedding, is_normalised
+from cam_onnx.graph.embeddings import are_places, is_embedding, is_normalised
 from cam_onnx.graph.ends import Output, Task, outputs_of
 from cam_onnx.graph.locate import find_score, picture_input
 from cam_onnx.kinds import Kind
@@ -88,6 +89,18 @@ def _embedding(model: Model, outputs: list[Output]) -> Task | None:
     return None
 
 
+def _places(model: Model, outputs: list[Output]) -> Task | None:
+    """Landmarks or boxes, by their names, beside which there are no scores of classes."""
+    vectors = [output for output in outputs if len(output.sizes) == 2]
+    named = [o for o in outputs if len(o.sizes) in (2, 3) and are_places(o.value) and not o.end]
+    if not named or not all(output in named for output in vectors):
+        return None
+    name, sizes = named[0].value.name or "", named[0].sizes
+    which = ",".join(["I", *"0" * (len(sizes) - 2)])
+    return Task("landmarks or boxes", named[0].source.name or "", f"an output called {name}",
+                asks=f"value:{quoted(name)}[:,{which}], one of its numbers; or class, if they are logits")  # fmt: skip
+
+
 def _classifier(model: Model, outputs: list[Output]) -> Task | None:
     """The first output with one number a class."""
     try:
@@ -111,7 +124,7 @@ def _classifier(model: Model, outputs: list[Output]) -> Task | None:
 RECOGNISERS: tuple[tuple[Callable[[Model, list[Output]], Task | None], ...], ...] = (
     (_detection,),
     (dense_tasks.anomalies,),
-    (_embedding,),
+    (_embedding, _places),
     (_classifier,),
     (dense_tasks.keypoints, dense_tasks.queries),
     (dense_tasks.sequence, dense_tasks.segmentation, dense_tasks.probability_map),

@@ -272,6 +272,11 @@ TASKS = {
         row("float[N,5] features", "features = Softmax(r)", dict(r=(5,)).items()),
         ("classification", "r", ""),
     ),
+    "classes behind places: the last network of MTCNN": (
+        row("float[N,4] bbox, float[N,10] landmarks, float[N,2] y", "y = Softmax(r)",
+            dict(bbox=(4,), landmarks=(10,), r=(2,)).items()),
+        ("classification", "r", ""),
+    ),
     "a map beside classes": (
         row("float[N,8,32,32] a, float[N,5] y", "", dict(y=(5,)).items()),
         ("classification", "y", ""),
@@ -379,13 +384,21 @@ ASKED = {
             dict(last_hidden_state=(9, 5), pooler_output=(5,)).items()),
         "each is compared with the other; or class, if they are logits",
     ),
+    "landmarks, by name: PFLD": (
+        row("float[N,136] landmarks", "", dict(landmarks=(136,)).items()),
+        "value:landmarks[:,I], one of its numbers",
+    ),
+    "landmarks, by name, as pairs": (
+        row("float[N,68,2] face_landmarks", "", dict(face_landmarks=(68, 2)).items()),
+        "value:face_landmarks[:,I,0], one of its numbers",
+    ),
     "a channel for what is no keypoint: OpenPose": (
         row("float[N,8,32,32] pafs, float[N,8,32,32] heatmaps", "pafs = Identity(a) heatmaps = Neg(a)"),
-        "keypoints (heatmaps: heatmaps): peak:KEYPOINT, with score heatmaps",
+        "keypoints (heatmaps: heatmaps): peak:KEYPOINT, with score= (--score) heatmaps",
     ),
     "heatmaps of several stages": (
         row("float[N,8,32,32] heatmap_0, float[N,8,32,32] heatmap_1", "heatmap_0 = Identity(a) heatmap_1 = Neg(a)"),
-        "peak:KEYPOINT, with score heatmap_1",
+        "peak:KEYPOINT, with score= (--score) heatmap_1",
     ),
     "masks of queries, or features of tokens beside a map": (
         row("float[N,9,6] c, float[N,9,32,32] m", "m = Conv(a, w)", dict(c=(9, 6)).items(),
@@ -419,7 +432,14 @@ ASKED = {
         row("float[N,3,64,64] y", "y = Conv(u, w)", w=np.ones((3, 8, 1, 1), "f4")),
         "image to image, depth or segmentation",
     ),
-    "keypoints": (row("float[N,8,32,32] a", ""), "peak, if each is the map of a keypoint"),
+    "one channel of the picture's size": (
+        row("float[N,1,64,64] depth", "depth = Conv(u, w)", w=np.ones((1, 8, 1, 1), "f4")),
+        "image to image, depth or segmentation",
+    ),
+    "keypoints": (
+        row("float[N,5,32,32] y", "r = Relu(a) y = Conv(r, w)", w=np.ones((5, 8, 1, 1), "f4")),
+        "peak, if each is the map of a keypoint",
+    ),
     "a sequence without a distribution": (row("float[N,9,5] y", "", dict(y=(9, 5)).items()), "or position:T"),
     "boxes that were chosen inside": (
         row("float[N,9,4] b, float[N,9] s, float[N,9] l", "", dict(b=(9, 4), s=(9,), l=(9,)).items()),
