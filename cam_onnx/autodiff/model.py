@@ -24,7 +24,7 @@ from cam_onnx.autodiff.check import check
 from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
 from cam_onnx.autodiff.linked import follow_links
 from cam_onnx.autodiff.quantised import annotate
-from cam_onnx.autodiff.raising import Unraisable, declare_ranks, keep_old_meanings, keep_types
+from cam_onnx.autodiff.raising import Unraisable, declare_ranks, each_channel, keep_old_meanings, keep_types
 from cam_onnx.autodiff.typed import inferred, readable, retype, values_of
 from cam_onnx.autodiff.weights import Held, filled, lift, show
 from cam_onnx.declared import check_tensors
@@ -126,6 +126,8 @@ class Model:
         if proto.ir_version < 4:  # the converter wants every initializer among the inputs below 4, none above
             _without_initializer_inputs(proto)
             proto.ir_version = 4
+        if self.opset < 9:
+            each_channel(proto, self.values)
         if self.opset < 13:
             declare_ranks(proto, self.values)
         try:

@@ -15,7 +15,15 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff import spelling
 
-__all__ = ["Unraisable", "declare_ranks", "keep_old_meanings", "keep_types", "respelled", "same_meaning"]
+__all__ = [
+    "Unraisable",
+    "declare_ranks",
+    "each_channel",
+    "keep_old_meanings",
+    "keep_types",
+    "respelled",
+    "same_meaning",
+]
 
 
 class Unraisable(Exception):
@@ -105,6 +113,20 @@ def _converted(node: onnx.NodeProto, own: int, opset: int, fresh: Callable[[str]
         copy.output[:] = [names.setdefault(y, fresh(y)) if y else "" for y in each.output]
         found.append(copy)
     return found
+
+
+def each_channel(proto: onnx.ModelProto, values: Mapping[str | None, ir.Value]) -> None:
+    """Say ``spatial=1`` where BatchNormalization has one number for a channel: MXNet's exporter wrote 0 and meant that.
+
+    The standard has 0 for a number of each place, which have more axes. ONNX Runtime takes 0 as 1 where it folds the
+    node into a convolution, and refuses it elsewhere.
+    """
+    for node in proto.graph.node:
+        if node.op_type == "BatchNormalization":
+            shapes = [values[name].shape if name in values else None for name in node.input[1:]]
+            for attribute in node.attribute:
+                if attribute.name == "spatial" and all(shape is not None and len(shape) == 1 for shape in shapes):
+                    attribute.i = 1
 
 
 _OF_RANK = {"LogSoftmax", "Softmax"}  # below opset 13 they flatten, which on the last axis is the same

@@ -55,6 +55,30 @@ def test_the_scan_of_opset_8_with_lengths_is_refused():
         load(onnx.parser.parse_model(SCAN.replace("LENGTHS", "n"))).raise_to(13)
 
 
+NORMAL = """<ir_version: 3, opset_import: ["": 8]> g (float[N,2,3,3] x) => (float[N,2,3,3] y)
+    { c = Conv(x, w) y = BatchNormalization<spatial=0>(c, s, b, m, v) }"""
+
+
+def normal(*shape):
+    model, rng = onnx.parser.parse_model(NORMAL), np.random.default_rng(0)
+    for name, size in [("w", (2, 2, 1, 1)), *((name, shape) for name in "sbmv")]:
+        value = onnx.numpy_helper.from_array(rng.random(size, dtype=np.float32), name)
+        model.graph.initializer.append(value)
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, value.data_type, size))
+    return model, rng.random((2, 2, 3, 3), dtype=np.float32)
+
+
+def test_a_normalisation_of_channels_is_one_though_mxnet_said_otherwise():
+    """ONNX Runtime takes ``spatial=0`` as 1 where it folds the node into a convolution, and refuses the others."""
+    model, x = normal(2)
+    np.testing.assert_allclose(run(load(model).raise_to(13).whole(), x), run(model, x), atol=1e-6)
+
+
+def test_a_normalisation_of_places_is_refused():
+    with pytest.raises(UnsupportedOpset, match=r"BatchNormalization 'y' \(Attribute spatial must have value 1\)"):
+        load(normal(2, 3, 3)[0]).raise_to(13)
+
+
 @pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax", "Hardmax"])
 @pytest.mark.parametrize("axis", [1, 2])
 def test_a_softmax_below_opset_13_is_of_all_axes_from_one_on(operator, axis):
