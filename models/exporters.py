@@ -314,9 +314,57 @@ def jax2onnx() -> onnx.ModelProto:
     )  # fmt: skip
 
 
-@spelling("paddle2onnx", 11, 7, "weights are Constant nodes, BatchNormalization stays, Reshape before the linear "
-          "layer, MatMul and Add, Identity at the end", "the files of rapidocr 3.10.0")  # fmt: skip
+@spelling("paddle2onnx", 11, 6, "weights are Constant nodes, BatchNormalization stays, Reshape to sizes of Shape, "
+          "Slice and Concat, MatMul and Add, an Identity for each Dropout and sum; names of operators and numbers",
+          "paddle2onnx 2.1.0, paddlepaddle 3.3.1")  # fmt: skip
 def paddle2onnx() -> onnx.ModelProto:
+    return _paddle2onnx(11, 6)
+
+
+@spelling("paddle2onnx", 7, 3, "the same at its oldest opset: `spatial` on BatchNormalization, Slice by attributes",
+          "paddle2onnx 2.1.0, paddlepaddle 3.3.1")  # fmt: skip
+def paddle2onnx_7() -> onnx.ModelProto:
+    return _paddle2onnx(7, 3)
+
+
+def _paddle2onnx(opset: int, ir: int) -> onnx.ModelProto:
+    w, kept = weights(), f"epsilon={EPSILON}, momentum=0.9" + (", spatial=1" if opset < 9 else "")
+    conv = "dilations=[1,1], group=1, kernel_shape=[3,3], pads=[1,1,1,1], strides=[1,1]"
+    batch = "Slice(sizes, from, to, along)" if opset > 9 else "Slice<axes=[0], ends=[1], starts=[0]>(sizes)"
+    model = written(
+        f"""graph (float[N,3,32,32] x) => (float[M,5] fetch_name_0) {{
+            c1 = Conv<{conv}>(x, conv1_w)
+            n1 = BatchNormalization<{kept}>(c1, conv1_s, conv1_b, conv1_m, conv1_v)
+            r1 = Relu(n1)
+            p = MaxPool<kernel_shape=[2,2], pads=[0,0,0,0], strides=[2,2]>(r1)
+            c2 = Conv<{conv}>(p, conv2_w)
+            n2 = BatchNormalization<{kept}>(c2, conv2_s, conv2_b, conv2_m, conv2_v)
+            r2 = Relu(n2)
+            g = GlobalAveragePool(r2)
+            sizes = Shape(g)
+            batch = {batch}
+            flat = Concat<axis=0>(batch, channels)
+            f = Reshape(g, flat)
+            d = Identity(f)
+            m = MatMul(d, fc_w)
+            sum = Add(m, fc_b)
+            a = Identity(sum)
+            fetch_name_0 = Softmax<axis=1>(a)
+        }}""",
+        dict(conv1_w=w["conv1.w"], conv2_w=w["conv2.w"], fc_w=w["fc.w"].T, fc_b=w["fc.b"], channels=np.array([12]),
+             **(dict(zip(("from", "to", "along"), np.array([[0], [1], [0]]), strict=True)) if opset > 9 else {}),
+             **normal("conv1"), **normal("conv2")),
+        opset, ir, "",
+    )  # fmt: skip
+    steps = dict(c1="conv2d.0", n1="batch_norm_.0", r1="relu.0", p="pool2d.0", c2="conv2d.1", n2="batch_norm_.1",
+                 r2="relu.1", g="pool2d.1", f="flatten.0", d="dropout.0", m="matmul.0", a="add.0")  # fmt: skip
+    names = {name: f"p2o.pd_op.{step}.0" for name, step in steps.items()}
+    return _in_constants(_renamed(model, names | dict(sizes="Shape.1", batch="helper.slice.0", sum="Add.1")))
+
+
+@spelling("paddle2onnx, older", 11, 7, "the same with Reshape to numbers, Identity at the end alone",
+          "the files of rapidocr 3.10.0")  # fmt: skip
+def paddle2onnx_1() -> onnx.ModelProto:
     w = weights()
     model = written(
         f"""Model_from_PaddlePaddle (float[N,3,32,32] x) => (float[N,5] softmax_0) {{
@@ -349,34 +397,50 @@ def _in_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-@spelling("MXNet", 8, 3, "weights among the inputs, `spatial` on BatchNormalization, Dropout with its mask, "
-          "FullyConnected as Flatten and Gemm", "none: from memory of its files")  # fmt: skip
+@spelling("MXNet", 18, 8, "weights among the inputs, BatchNormalization stays, an Identity for Dropout, "
+          "FullyConnected as Flatten and Gemm; the opset is the newest that the installed onnx knows",
+          "mxnet 1.9.1, onnx 1.13.1")  # fmt: skip
 def mxnet() -> onnx.ModelProto:
-    w = weights()
+    model = _mxnet("", "Identity(g)", "Softmax<axis=-1>(a)", 18, 8)
+    names = dict(c1="net_conv0_fwd", n1="net_batchnorm0_fwd", r1="net_relu0_fwd", p="net_pool0_fwd", c2="net_conv1_fwd",
+                 n2="net_batchnorm1_fwd", r2="net_relu1_fwd", g="net_pool1_fwd", d="net_dropout0_fwd",
+                 f="net_dense0_fwd_data_flattened", a="net_dense0_fwd")  # fmt: skip
+    return _renamed(model, names)
+
+
+@spelling("MXNet, before 1.9", 8, 3, "`spatial=0` on BatchNormalization with a number for each channel; Dropout",
+          "none: what the source of its exporter says (mx2onnx, 2018)")  # fmt: skip
+def mxnet_8() -> onnx.ModelProto:
+    return _mxnet(", spatial=0", "Dropout<ratio=0.2>(g)", "Softmax<axis=1>(a)", 8, 3)
+
+
+def _mxnet(spatial: str, dropout: str, softmax: str, opset: int, ir: int) -> onnx.ModelProto:
+    w, kept = weights(), f"epsilon={EPSILON}, momentum=0.9{spatial}"
     model = written(
         f"""mxnet_converted_model (float[1,3,32,32] data) => (float[1,5] softmax) {{
             c1 = Conv<dilations=[1,1], group=1, kernel_shape=[3,3], pads=[1,1,1,1], strides=[1,1]>(data, conv1_w)
-            n1 = BatchNormalization<epsilon={EPSILON}, momentum=0.9, spatial=1>(c1, conv1_s, conv1_b, conv1_m, conv1_v)
+            n1 = BatchNormalization<{kept}>(c1, conv1_s, conv1_b, conv1_m, conv1_v)
             r1 = Relu(n1)
             p = MaxPool<kernel_shape=[2,2], pads=[0,0,0,0], strides=[2,2]>(r1)
             c2 = Conv<dilations=[1,1], group=1, kernel_shape=[3,3], pads=[1,1,1,1], strides=[1,1]>(p, conv2_w)
-            n2 = BatchNormalization<epsilon={EPSILON}, momentum=0.9, spatial=1>(c2, conv2_s, conv2_b, conv2_m, conv2_v)
+            n2 = BatchNormalization<{kept}>(c2, conv2_s, conv2_b, conv2_m, conv2_v)
             r2 = Relu(n2)
             g = GlobalAveragePool(r2)
-            d, mask = Dropout<ratio=0.2>(g)
+            d = {dropout}
             f = Flatten(d)
             a = Gemm<alpha=1.0, beta=1.0, transA=0, transB=1>(f, fc_w, fc_b)
-            softmax = Softmax<axis=1>(a)
+            softmax = {softmax}
         }}""",
         dict(conv1_w=w["conv1.w"], conv2_w=w["conv2.w"], fc_w=w["fc.w"], fc_b=w["fc.b"], **normal("conv1"),
              **normal("conv2")),
-        8, 3, "",
+        opset, ir, "",
     )  # fmt: skip
     return _among_the_inputs(model)
 
 
 @spelling("Caffe2", 7, 3, "weights among the inputs, sometimes before the picture; AveragePool over the whole extent, "
-          "Reshape with a shape of its own, Softmax", "the `light_*` files of onnx 1.23.2")  # fmt: skip
+          "Reshape with a shape of its own, Dropout with its mask, Softmax",
+          "the `light_*` files of onnx 1.23.2")  # fmt: skip
 def caffe2() -> onnx.ModelProto:
     (w1, b1), (w2, b2) = folded("conv1"), folded("conv2")
     model = written(
@@ -388,7 +452,8 @@ def caffe2() -> onnx.ModelProto:
             conv2_2 = Relu(conv2_1)
             pool5_1 = AveragePool<kernel_shape=[16,16], strides=[1,1]>(conv2_2)
             OC2_DUMMY_0 = Reshape(pool5_1, OC2_DUMMY_1)
-            fc_1 = Gemm<transB=1>(OC2_DUMMY_0, fc_w_0, fc_b_0)
+            drop_1, _drop_mask_1 = Dropout<ratio=0.5>(OC2_DUMMY_0)
+            fc_1 = Gemm<transB=1>(drop_1, fc_w_0, fc_b_0)
             prob_1 = Softmax(fc_1)
         }""",
         dict(conv1_w_0=w1, conv1_b_0=b1, conv2_w_0=w2, conv2_b_0=b2, OC2_DUMMY_1=np.array([1, 12]),

@@ -1,5 +1,6 @@
 """``python -m tools.exporters [NAME...]``: export the seeded network with what is installed, explain the files with no
-option, and put the differences into docs/exporters.md. Rows of exporters that are not installed stay as they are.
+option, and put the differences into docs/exporters.md. What is not installed is taken from build/exporters/, where
+``python -m tools.exporters.make`` keeps what another Python made; rows of what is not there either stay as they are.
 
 Exit 1 where a map is not that of the spellings to 1e-4.
 """
@@ -17,7 +18,7 @@ import numpy as np
 
 from cam_onnx import Explainer, files
 from models.exporters import SPELLINGS, pixels
-from tools.exporters.make import MAKERS, versions
+from tools.exporters.make import MAKERS, kept, made
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "exporters.md"
 ROW = re.compile(r"^\| ([^|]+?) \|.*$", re.MULTILINE)
@@ -37,15 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     assert found is not None
     rows = {match[1]: match[0] for match in ROW.finditer(found[0])}
     far = False
-    for name, (packages, make) in MAKERS.items():
+    for name in MAKERS:
         if options.names and name not in options.names:
             continue
         try:
-            of = versions(packages)
+            model, of = made(name)
         except PackageNotFoundError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            continue
-        model = make()
+            before = kept(name)
+            if before is None:
+                print(f"{name}: {error}", file=sys.stderr)
+                continue
+            model, of = before
         explainer = Explainer(model)
         difference = float(np.abs(np.subtract(explainer.explain(pixels()).saliency_map[0], expected)).max())
         far |= not difference <= NEAR

@@ -1,11 +1,19 @@
-"""The seeded network of models/exporters.py, built in a framework and exported by it."""
+"""The seeded network of models/exporters.py, built in a framework and exported by it.
+
+``python -m tools.exporters.make [NAME...]`` keeps the files in build/exporters/, where ``python -m tools.exporters``
+finds them: not every framework is content with the onnx and NumPy that this project needs, so each may have a Python
+of its own, in which this module needs NumPy and onnx alone.
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
+import re
+import sys
 import tempfile
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +22,11 @@ import onnx
 
 from models.exporters import EPSILON, folded, weights
 
-__all__ = ["MAKERS", "Maker"]
+__all__ = ["MAKERS", "Maker", "kept", "made", "main", "versions"]
 
 Maker = Callable[[], onnx.ModelProto]
+
+KEPT = Path(__file__).parent.parent.parent / "build" / "exporters"
 
 MAKERS: dict[str, tuple[tuple[str, ...], Maker]] = {}
 
@@ -34,6 +44,23 @@ def maker(name: str, *packages: str) -> Callable[[Maker], Maker]:
 def versions(packages: tuple[str, ...]) -> str:
     """Return names and versions (PackageNotFoundError where one is not installed)."""
     return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+def made(name: str) -> tuple[onnx.ModelProto, str]:
+    """Return a file of an exporter, and of what it is (PackageNotFoundError where that is not installed)."""
+    packages, maker_ = MAKERS[name]
+    of = versions(packages)
+    return maker_(), of
+
+
+def kept(name: str) -> tuple[onnx.ModelProto, str] | None:
+    """Return what another Python has made and kept, if it has."""
+    file = _file(name)
+    return (onnx.load(file), file.with_suffix(".txt").read_text(encoding="utf-8")) if file.exists() else None
+
+
+def _file(name: str) -> Path:
+    return KEPT / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.onnx"
 
 
 def _single(values: Any) -> Any:
@@ -160,6 +187,100 @@ def jax2onnx() -> onnx.ModelProto:
     return made
 
 
+def _paddle() -> Any:
+    """Return the network in PaddlePaddle, with its softmax."""
+    from paddle import nn
+
+    w = {key: _single(value) for key, value in weights().items()}
+    layers: list[Any] = []
+    for name, (outputs, inputs) in {"conv1": (8, 3), "conv2": (12, 8)}.items():
+        conv = nn.Conv2D(inputs, outputs, 3, padding=1, bias_attr=False)
+        norm = nn.BatchNorm2D(outputs, epsilon=EPSILON)
+        conv.weight.set_value(w[f"{name}.w"])
+        for value, key in ((norm.weight, "s"), (norm.bias, "b"), (norm._mean, "m"), (norm._variance, "v")):
+            value.set_value(w[f"{name}.{key}"])
+        layers += [conv, norm, nn.ReLU(), nn.MaxPool2D(2)]
+    linear = nn.Linear(12, 5)
+    linear.weight.set_value(w["fc.w"].T)
+    linear.bias.set_value(w["fc.b"])
+    network = nn.Sequential(*layers[:-1], nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Dropout(0.2), linear, nn.Softmax())
+    network.eval()
+    return network
+
+
+def _paddle2onnx(opset: int) -> onnx.ModelProto:
+    """Return what paddle2onnx writes itself: paddle.onnx.export has Polygraphy fold it."""
+    import paddle
+    import paddle2onnx as exporter
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "model")
+        paddle.jit.save(_paddle(), path, [paddle.static.InputSpec([None, 3, 32, 32], "float32", "x")])
+        data = exporter.export(f"{path}.json", f"{path}.pdiparams", None, opset)
+    return onnx.load_from_string(data)
+
+
+@maker("paddle2onnx, opset 7", "paddlepaddle", "paddle2onnx")
+def paddle2onnx_7() -> onnx.ModelProto:
+    return _paddle2onnx(7)
+
+
+@maker("paddle2onnx, opset 11", "paddlepaddle", "paddle2onnx")
+def paddle2onnx_11() -> onnx.ModelProto:
+    return _paddle2onnx(11)
+
+
+@maker("paddle.onnx.export, opset 18, folded", "paddlepaddle", "paddle2onnx", "polygraphy")
+def paddle_export() -> onnx.ModelProto:
+    import paddle
+
+    spec = [paddle.static.InputSpec([None, 3, 32, 32], "float32", "x")]
+    with tempfile.TemporaryDirectory() as folder:
+        paddle.onnx.export(_paddle(), str(Path(folder) / "model"), input_spec=spec, opset_version=18)
+        return onnx.load(Path(folder) / "model.onnx")
+
+
+def _mxnet(softmax: bool, **how: Any) -> onnx.ModelProto:
+    import mxnet
+    import mxnet.onnx
+    from mxnet.gluon import nn
+
+    w, network = weights(), nn.HybridSequential(prefix="net_")
+    with network.name_scope():
+        for number, (outputs, inputs) in ((1, (8, 3)), (2, (12, 8))):
+            network.add(nn.Conv2D(outputs, 3, padding=1, use_bias=False, in_channels=inputs))
+            network.add(nn.BatchNorm(epsilon=EPSILON, in_channels=outputs), nn.Activation("relu"))
+            network.add(nn.MaxPool2D(2) if number == 1 else nn.GlobalAvgPool2D())
+        network.add(nn.Dropout(0.2), nn.Dense(5, in_units=12))
+    network.initialize()
+    names = {"w": "weight", "s": "gamma", "b": "beta", "m": "running_mean", "v": "running_var"}
+    for at, prefix in ((0, "conv1"), (1, "conv1"), (4, "conv2"), (5, "conv2")):
+        for key in "sbmv" if at % 4 else "w":
+            getattr(network[at], names[key]).set_data(_single(w[f"{prefix}.{key}"]))
+    network[-1].weight.set_data(_single(w["fc.w"]))
+    network[-1].bias.set_data(_single(w["fc.b"]))
+    network.hybridize()
+    network(mxnet.nd.zeros((1, 3, 32, 32)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "model")
+        network.export(path)
+        symbol, arguments, states = mxnet.model.load_checkpoint(path, 0)
+        symbol = mxnet.sym.softmax(symbol, name="softmax") if softmax else symbol
+        shapes = [(1, 3, 32, 32)]
+        mxnet.onnx.export_model(symbol, {**arguments, **states}, shapes, np.float32, f"{path}.onnx", **how)
+        return onnx.load(f"{path}.onnx")
+
+
+@maker("MXNet, of Gluon", "mxnet", "onnx")
+def mxnet_gluon() -> onnx.ModelProto:
+    return _mxnet(softmax=False)
+
+
+@maker("MXNet, with softmax, a batch of any size", "mxnet", "onnx")
+def mxnet_symbol() -> onnx.ModelProto:
+    return _mxnet(softmax=True, dynamic=True, dynamic_input_shapes=[(None, 3, 32, 32)])
+
+
 @maker("spox", "spox")
 def spox() -> onnx.ModelProto:
     import spox as builder
@@ -198,3 +319,25 @@ def onnxslim() -> onnx.ModelProto:
 
     made: onnx.ModelProto = simplifier.slim(torch_unfused())
     return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Keep the files of what this Python has."""
+    parser = argparse.ArgumentParser(prog="python -m tools.exporters.make", description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of exporters (default: what is installed)")
+    names = parser.parse_args(argv).names
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for name in names or MAKERS:
+        try:
+            model, of = made(name)
+        except PackageNotFoundError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        _file(name).with_suffix(".txt").write_text(of, encoding="utf-8")
+        onnx.save(model, _file(name))
+        print(f"{name}: {of}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
