@@ -13,7 +13,7 @@ from cam_onnx.graph.heads import Head, Unchosen
 from cam_onnx.graph.inspect import inspect
 from models.builders import inputs
 from models.detectors import DETECTORS, yolos
-from tools.exporters import detectors
+from tools.exporters import detectors, page
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -144,23 +144,20 @@ def test_torchvisions_detectors_need_no_target(name, tmp_path):
 
 
 def test_the_page_has_rows_of_the_command_in_its_order():
-    found = detectors.PLACE.search(detectors.PAGE.read_text(encoding="utf-8"))
-    assert found is not None
-    assert detectors.HEADER in found[0]
-    rows = {match[1]: match[0] for match in detectors.ROW.finditer(found[0])}
-    assert list(rows) == list(detectors.DETECTORS)
-    assert {row.count(" | ") for row in rows.values()} == {8}
+    header, rows = page.table("detectors")[:2], page.table("detectors")[2:]
+    assert header == detectors.HEADER.splitlines()
+    assert [row.split(" | ")[0] for row in rows] == [f"| {key}" for key in detectors.KEYS]
+    assert {row.count(" | ") for row in rows} == {8}
 
 
 def test_a_row_that_fails_says_so_and_the_others_stay(tmp_path, monkeypatch):
-    page = tmp_path / "page.md"
-    page.write_text(detectors.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    before = {match[1]: match[0] for match in detectors.ROW.finditer(page.read_text(encoding="utf-8"))}
-    monkeypatch.setattr(detectors, "PAGE", page)
+    copy, before = tmp_path / "page.md", page.table("detectors")
+    copy.write_bytes(page.PAGE.read_bytes())
+    monkeypatch.setattr(page, "PAGE", copy)
     monkeypatch.setattr(detectors, "KEPT", tmp_path)
     (tmp_path / "ssd300_vgg16.onnx").write_bytes(b"no model")
     assert detectors.main(["ssd300_vgg16"]) == 1
-    after = {match[1]: match[0] for match in detectors.ROW.finditer(page.read_text(encoding="utf-8"))}
-    assert "**failed**: " in after["ssd300_vgg16"]
-    assert str(tmp_path) not in after["ssd300_vgg16"]
-    assert {**after, "ssd300_vgg16": ""} == {**before, "ssd300_vgg16": ""}
+    [(old, new)] = [rows for rows in zip(before, page.table("detectors"), strict=True) if rows[0] != rows[1]]
+    assert old.startswith("| `ssd300_vgg16` |")
+    assert "**failed**: " in new
+    assert str(tmp_path) not in new

@@ -8,21 +8,17 @@ Exit 1 where a map is not that of the spellings to 1e-4.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 
 import numpy as np
 
-from cam_onnx import Explainer, files
+from cam_onnx import Explainer
 from models.exporters import SPELLINGS, pixels
+from tools.exporters import page
 from tools.exporters.make import MAKERS, kept, made
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "exporters.md"
-ROW = re.compile(r"^\| ([^|]+?) \|.*$", re.MULTILINE)
-PLACE = re.compile(r"(<!-- real:begin -->\n).*?(<!-- real:end -->)", re.DOTALL)
 HEADER = "| exporter | of | opset | layer | score | map: largest difference |\n|---|---|---:|---|---|---:|\n"
 NEAR = 1e-4
 
@@ -33,10 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="of exporters (default: what is installed)")
     options = parser.parse_args(argv)
     expected = Explainer(SPELLINGS["torch_script"].build()).explain(pixels()).saliency_map[0]
-    text = PAGE.read_text(encoding="utf-8")
-    found = PLACE.search(text)
-    assert found is not None
-    rows = {match[1]: match[0] for match in ROW.finditer(found[0])}
+    rows: dict[str, str] = {}
     far = False
     for name in MAKERS:
         if options.names and name not in options.names:
@@ -56,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells = [name, of, str(opset), f"`{contract.layers[0].name}`", f"`{contract.score}`", f"{difference:.0e}"]
         rows[name] = f"| {' | '.join(cells)} |"
         print(rows[name], flush=True)
-    table = HEADER + "".join(f"{rows[name]}\n" for name in MAKERS if name in rows)
-    files.write(PAGE, PLACE.sub(lambda match: match[1] + table + match[2], text).encode())
+    page.put("real", HEADER, list(MAKERS), rows)
     return int(far)
 
 

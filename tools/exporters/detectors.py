@@ -8,7 +8,6 @@ Files stay in build/detectors/ until ``--again``. Exit 1 where a best box is not
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,18 +17,17 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from cam_onnx import Explainer, Explanation, Verification, files
+from cam_onnx import Explainer, Explanation, Verification
 from cam_onnx.autodiff.model import load
 from cam_onnx.graph.detectors import find
 from cam_onnx.graph.heads import Head
+from tools.exporters import page
 from tools.said import said
 
-__all__ = ["DETECTORS", "OPSET", "export", "first", "main", "picture", "probability"]
+__all__ = ["DETECTORS", "KEYS", "OPSET", "export", "first", "main", "picture", "probability", "verdicts"]
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE, KEPT = ROOT / "docs" / "exporters.md", ROOT / "build" / "detectors"
-PLACE = re.compile(r"(<!-- detectors:begin -->\n).*?(<!-- detectors:end -->)", re.DOTALL)
-ROW = re.compile(r"^\| `([^`]+)` \|.*$", re.MULTILINE)
+KEPT = ROOT / "build" / "detectors"
 HEADER = (
     "| network | exporter | candidates | layers | same class | box: difference, pixels | score: difference | verify "
     "| largest error |\n|---|---|---:|---:|---|---:|---:|---|---:|\n"
@@ -47,6 +45,7 @@ DETECTORS: dict[str, tuple[int, dict[str, int]]] = {
     "maskrcnn_resnet50_fpn": (128, SMALL),
     "keypointrcnn_resnet50_fpn": (128, SMALL),
 }
+KEYS = [f"`{name}`" for name in DETECTORS]
 
 
 def picture(size: int) -> np.ndarray[Any, Any]:
@@ -110,6 +109,15 @@ def probability(explanation: Explanation) -> float:
     return float(np.exp(value)) if explanation.logits.max() <= 0 else value
 
 
+def verdicts(check: Verification) -> tuple[str, str]:
+    """Return how many layers' gradients got which verdict, and the largest error."""
+    found = [c.verdict for c in check.gradients]
+    errors = [c.error for c in check.gradients if not np.isnan(c.error)]
+    verdict = ", ".join(f"{found.count(v)} {v}" for v in dict.fromkeys(found))
+    verdict += "" if check.outputs_hold else "; outputs differ"
+    return verdict, f"{max(errors):.2%}" if errors else "-"
+
+
 def measured(data: bytes, size: int) -> tuple[list[str], bool]:
     """Return the cells behind the exporter's, and whether all is as it should be."""
     pixels = picture(size)
@@ -123,15 +131,12 @@ def measured(data: bytes, size: int) -> tuple[list[str], bool]:
     box = float(np.abs(np.subtract(found.boxes[0], boxes[0])).max())
     score = abs(probability(found) - float(scores[0]))
     same = bool(found.classes[0] == labels[0])
-    check: Verification = explainer.verify(inputs=given)
-    errors = [c.error for c in check.gradients if not np.isnan(c.error)]
-    verdicts = [c.verdict for c in check.gradients]
-    verdict = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-    verdict += "" if check.outputs_hold else "; outputs differ"
+    check = explainer.verify(inputs=given)
+    verdict, error = verdicts(check)
     saturated = float(scores[0]) > SATURATED
     verdict += "; **the score is saturated**: nothing is told by this row" if saturated else ""
     cells = [f"{found.logits.shape[1] // head.classes:,}", str(len(found.contract.layers)), "yes" if same else "**no**"]
-    cells += [f"{box:.0e}", f"{score:.0e}", verdict, f"{max(errors):.2%}" if errors else "-"]
+    cells += [f"{box:.0e}", f"{score:.0e}", verdict, error]
     return cells, same and box < 1e-3 * size and score <= 1e-3 * float(scores[0]) and check.ok and not saturated
 
 
@@ -158,12 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         good &= fine
         row = f"| {' | '.join([f'`{name}`', f'dynamo=False, opset {OPSET}', *cells])} |"
         print(row, flush=True)
-        text = PAGE.read_text(encoding="utf-8")
-        found = PLACE.search(text)
-        assert found is not None
-        rows = {match[1]: match[0] for match in ROW.finditer(found[0])} | {name: row}
-        table = HEADER + "".join(f"{rows[n]}\n" for n in DETECTORS if n in rows)
-        files.write(PAGE, f"{text[: found.start()]}{found[1]}{table}{found[2]}{text[found.end() :]}".encode())
+        page.put("detectors", HEADER, KEYS, {f"`{name}`": row})
     return int(not good)
 
 
