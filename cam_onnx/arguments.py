@@ -139,15 +139,13 @@ def method_options(options: argparse.Namespace) -> dict[str, str]:
 
 def subjects(options: argparse.Namespace) -> tuple[list[str], bool]:
     """Return what is explained, by the names that results are called after, and whether one has several results."""
-    several = explanations(options) > 1
-    if (files := tensors(options)) and not options.images:
-        from cam_onnx.engine import npy
+    from cam_onnx.engine import npy
 
-        first = next(iter(files.values()))
-        return [first], several or npy.header(first).shape[:1] > (1,)
-    if not options.images:
+    names = list(options.images) or list(tensors(options).values())[:1]
+    if not names:
         raise InputError("nothing to explain: give a picture, or the model's tensors with --input NAME=FILE.npy")
-    return list(options.images), several
+    held = [npy.header(name).shape[:1] for name in names if not options.images or name.lower().endswith(".npy")]
+    return names, explanations(options) > 1 or any(shape > (1,) for shape in held)
 
 
 def subject(options: argparse.Namespace, place: Place) -> dict[str, Any]:

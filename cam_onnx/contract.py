@@ -81,6 +81,8 @@ class Contract:
         Of how many classes each row of the logits (a box, a letter) is, 0: there are no rows; what the model does.
     unbatched : {"CHW", "HWC", ""}
         The picture's input has no batch axis; preprocessing speaks of a batch of one.
+    input_axes : Axes or None
+        Of a signal's or volume's input; None: channels first, or preprocessing says it.
     origin : dict
         Where "preprocess" and "labels" are from, for people; "guess": what is guessed of them.
     """
@@ -107,6 +109,7 @@ class Contract:
     task: str = ""
     origin: dict[str, str] = field(default_factory=dict)
     unbatched: str = ""
+    input_axes: Axes | None = None
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
@@ -115,7 +118,8 @@ class Contract:
             entry["axes"] = layer.axes.to_dict()
         if data["preprocess"] and data["preprocess"]["multiple"] == 1:  # readers of before do not know it
             del data["preprocess"]["multiple"]
-        for name in ("lists", "origin", "each", "task", "unbatched"):
+        data["input_axes"] = None if self.input_axes is None else self.input_axes.to_dict()
+        for name in ("lists", "origin", "each", "task", "unbatched", "input_axes"):
             if not data[name]:
                 del data[name]
         schema = SCHEMA if any(layer.axes.tokens for layer in self.layers) else 1
@@ -144,13 +148,14 @@ class Contract:
                 )
             layers = tuple(_layer(entry) for entry in data.pop("layers"))
             preprocess = data.pop("preprocess", None)
-            labels = data.pop("labels", None)
+            labels, axes = data.pop("labels", None), data.pop("input_axes", None)
             known = {f.name for f in fields(cls)}
             contract = cls(
                 layers=layers,
                 preprocess=None if preprocess is None else Preprocess.from_dict(preprocess),
                 labels=None if labels is None else tuple(str(label) for label in labels),
                 cuts_fusion=tuple(data.pop("cuts_fusion", ())),
+                input_axes=None if axes is None else Axes.of(axes),
                 **{key: value for key, value in data.items() if key in known},
             )
             if not contract.layers or not all(isinstance(n, str) for n in contract.roles.values()):

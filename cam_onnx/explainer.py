@@ -143,6 +143,7 @@ class Explainer(Opened):
         Parameters
         ----------
         images : path, RGB u8 array (H, W, 3), or a list of either
+            A .npy file in a picture's place holds the tensor of the picture's input, as the network takes it.
         inputs : dict of arrays or of .npy files' paths, instead of `images`
             The model's own inputs. With `images`: those beside the picture.
         target : int, str, Kind, sequence or nested sequence
@@ -227,7 +228,7 @@ class Explainer(Opened):
             provider=self.provider,
             timings=clock,
             notes=[
-                *self.notes, *filter(None, [self._guess if images is not None else None]), *samples.notes,
+                *self.notes, *filter(None, [self._guess if samples.seen else None]), *samples.notes,
                 *targets.saturated(self.contract, evidence.score), *drawn.pop("notes"),
             ],
             normalized=normalize is not None,

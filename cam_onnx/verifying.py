@@ -64,7 +64,8 @@ def prepare(
     name = contract.roles.get("image", "")
     if isinstance(images, (list, tuple)) and images and inputs is None:
         # one by one: their sizes may differ
-        found = [given(image, None, contract, tensors, limits) for image in images]
+        each = [given(image, None, contract, tensors, limits) for image in images]
+        found = [_pick(whole, i) for whole in each for i in range(whole.count)]
     elif images is not None or inputs is not None:
         whole = given(images, inputs, contract, tensors, limits)
         found = [_pick(whole, i) for i in range(whole.count)]

@@ -22,6 +22,8 @@ __all__ = ["Layout", "mismatch", "picture_axes", "picture_size"]
 
 def picture_axes(contract: Contract, shape: Sequence[int]) -> Axes:
     """Return the axes of what goes to the picture's input."""
+    if contract.input_axes is not None and len(contract.input_axes.order()) == len(shape):
+        return contract.input_axes
     if contract.preprocess is None:
         last = len(shape) > 3 and shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4)
     else:

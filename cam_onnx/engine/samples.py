@@ -11,6 +11,7 @@ import numpy as np
 
 from cam_onnx.contract import Contract, Preprocess
 from cam_onnx.engine import Array, Tensor, extras, find_input, npy, preprocess
+from cam_onnx.engine.layout import picture_size
 from cam_onnx.errors import InputError, shown
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.render import image
@@ -45,6 +46,11 @@ class Samples:
     sizes: list[tuple[int, ...] | None]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def seen(self) -> bool:
+        """Whether a picture is among them."""
+        return any(picture is not None for picture in self.pictures)
+
     def rows(self, owner: Sequence[int]) -> dict[str, Array]:
         """Return feeds with sample ``owner[i]`` in row i."""
         at = list(owner)
@@ -56,6 +62,8 @@ def given(
 ) -> Samples:
     """Return what a caller gave, pictures or tensors; with pictures, tensors of the other inputs.
 
+    A .npy file in a picture's place holds what the network takes there: a signal, a volume, prepared pictures.
+
     Raises
     ------
     InputError, LimitExceeded
@@ -66,6 +74,8 @@ def given(
         raise InputError("give either images or inputs=")
     if images is not None and inputs is not None and name in inputs:
         raise InputError(f"give either images or inputs= (--input) for {shown(name)!r}, not both")
+    if (file := _tensor_file(images)) is not None and name:
+        return from_inputs({name: file, **(inputs or {})}, contract, tensors, limits)
     if images is None and inputs is not None:
         return from_inputs(inputs, contract, tensors, limits)
     found = from_pictures(images, contract.preprocess, next((t for t in tensors if t.name == name), None), limits)
@@ -88,7 +98,10 @@ def from_pictures(
         Not a picture, or pictures of different sizes for a model that takes any.
     """
     if settings is None or tensor is None:
-        raise InputError("this model has no input that a picture fits: give its tensors by inputs=")
+        raise InputError(
+            "this model has no input that a picture fits: give its tensor as a .npy file in the picture's place, or "
+            "all of them by inputs= (--input NAME=FILE.npy)"
+        )
     sources = list(images) if isinstance(images, (list, tuple)) else [images]
     if not sources:
         raise InputError("no pictures: the list is empty")
@@ -158,9 +171,11 @@ def from_inputs(
     first = feeds.get(image_name, next(iter(feeds.values()), None))
     count = 1 if contract.single or first is None or not first.ndim else len(first)
     size: tuple[int, ...] | None = None
-    if image_name in feeds and feeds[image_name].ndim == contract.layers[0].axes.extent + 2:
-        last = contract.preprocess is not None and contract.preprocess.layout == "NHWC"
-        size = feeds[image_name].shape[1:-1] if last else feeds[image_name].shape[2:]
+    extent = contract.layers[0].axes.extent
+    if image_name in feeds and feeds[image_name].ndim == extent + 2:
+        size = picture_size(contract, feeds)
+    elif image_name in feeds and feeds[image_name].ndim == 2 and extent == 1 and not contract.single:
+        size = feeds[image_name].shape[1:]  # a wave, (N, L)
     stem = next((_stem(path, 0) for path in paths.values()), None)
     names = [f"sample{i}" if stem is None else f"{stem}.{i}" for i in range(count)]
     return Samples(
@@ -171,6 +186,13 @@ def from_inputs(
         boxes=[None] * count,
         sizes=[size] * count,
     )
+
+
+def _tensor_file(images: Any) -> str | os.PathLike[str] | None:
+    """Return the .npy file that stands in a picture's place."""
+    one = images[0] if isinstance(images, (list, tuple)) and len(images) == 1 else images
+    named = isinstance(one, (str, os.PathLike)) and os.fspath(one).lower().endswith(".npy")
+    return one if named else None
 
 
 def _stem(source: Any, index: int) -> str:

@@ -20,6 +20,7 @@ from cam_onnx.graph.blocked import refuse_blocked
 from cam_onnx.graph.converted import Converted
 from cam_onnx.graph.early import read_early
 from cam_onnx.graph.facts import facts
+from cam_onnx.graph.first_axes import channels_elsewhere
 from cam_onnx.graph.fusion import cut_fusions
 from cam_onnx.graph.layers import find_layers
 from cam_onnx.graph.locate import Score, picture_input
@@ -197,6 +198,7 @@ def convert(
         contract = contract.with_(unbatched=unbatched(picture))
     told = facts(prepared, model, picture, built.score, settings, contract.each)
     contract = contract.with_(
+        input_axes=None if picture is None or told.preprocess is not None else channels_elsewhere(picture),
         preprocess=told.preprocess,
         labels=told.labels,
         origin=told.origin | kept,

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import Node, alike
 from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
+from cam_onnx.graph.first_axes import first_axes
 from cam_onnx.graph.positions import BESIDE, LIST, Positions, along, back, dims, merged
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
@@ -94,6 +95,9 @@ def _of_picture(value: ir.Value) -> Roles | None:
     rank = 0 if value.shape is None else len(value.shape)
     if rank < 3 or unbatched(value):
         return None
+    if (axes := first_axes(value)) is not None:
+        places = {axis: f"s{i}" for i, axis in enumerate(axes.spatial)} | {axes.batch: "n", axes.channel: "c"}
+        return tuple(places[axis] for axis in range(rank))
     dims = [d if isinstance(d, int) else None for d in value.shape or ()]
     if rank >= 4 and dims[-1] in (1, 3, 4) and dims[1] not in (1, 3, 4):
         return ("n", *(f"s{i}" for i in range(rank - 2)), "c")

@@ -9,10 +9,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from cam_onnx.axes import Axes
+from cam_onnx.graph.first_axes import ENTRYWISE
 
 __all__ = ["axes_with_batch", "unbatched"]
-
-ENTRYWISE = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Sub"}
 
 
 def unbatched(value: ir.Value) -> str:

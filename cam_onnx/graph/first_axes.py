@@ -1,0 +1,85 @@
+"""Which axis of an input is what, by the first convolution that reads it: frameworks put channels first or last.
+
+A shape tells a picture's channels by their number, 1 or 3. Of a signal, (N, C, L) or (N, L, C), it does not.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from cam_onnx.contract import Axes
+from cam_onnx.graph.alike import alike
+
+__all__ = ["ENTRYWISE", "channels_elsewhere", "first_axes"]
+
+ENTRYWISE = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Sub"}
+CONVOLUTIONS = {"Conv", "ConvInteger", "FusedConv", "NhwcFusedConv", "QLinearConv"}
+FARTHEST = 64  # operators
+
+# per axis of a value: the input's axis, None: one that was added
+_Order = tuple[int | None, ...]
+
+
+def first_axes(value: ir.Value) -> Axes | None:
+    """Return the axes of an input of three axes or more; None: nothing is known of them."""
+    if value.shape is None or len(value.shape) < 3:
+        return None
+    waiting: list[tuple[ir.Value, _Order]] = [(value, tuple(range(len(value.shape))))]
+    for _ in range(FARTHEST):
+        if not waiting:
+            return None
+        x, order = waiting.pop(0)
+        for node, index in x.uses():
+            like = alike(node)
+            if like.op_type in CONVOLUTIONS and index == 0:
+                last = "channels_last" in like.attributes and like.attributes["channels_last"].as_int()
+                return _axes((order[0], order[-1], *order[1:-1]) if last else order)
+            if (moved := _moved(node, x, order)) is not None:
+                waiting.append((node.outputs[0], moved))
+    return None
+
+
+def channels_elsewhere(value: ir.Value) -> Axes | None:
+    """Return the axes of an input where they are not (N, C, *S)."""
+    found = first_axes(value)
+    return None if found is None or found.order() == tuple(range(len(found.order()))) else found
+
+
+def _moved(node: ir.Node, x: ir.Value, order: _Order) -> _Order | None:
+    """Return the order of axes behind a node; None: it does more than to move or add axes."""
+    y = node.outputs[0]
+    if node.op_type == "Transpose" and "perm" in node.attributes:
+        perm = node.attributes["perm"].as_ints()
+        return tuple(order[axis] for axis in perm) if len(perm) == len(order) else None
+    if y.shape is None or x.shape is None or len(x.shape) != len(order):
+        return None
+    if node.op_type in ("Reshape", "Unsqueeze") and len(y.shape) > len(order):
+        return _with_ones(list(x.shape), list(y.shape), order)
+    return order if node.op_type in ENTRYWISE and len(y.shape) == len(order) else None
+
+
+def _with_ones(x: list[object], y: list[object], order: _Order) -> _Order | None:
+    """Return the order where axes of length 1 were added: the others have to be there, one behind the other."""
+    found: list[int | None] = []
+    rest = list(zip(x, order, strict=True))
+    for size in y:
+        if rest and _same(rest[0][0], size):
+            found.append(rest.pop(0)[1])
+        elif size == 1:
+            found.append(None)
+        else:
+            return None
+    return None if rest else tuple(found)
+
+
+def _same(before: object, behind: object) -> bool:
+    known = isinstance(before, int), isinstance(behind, int)
+    return before == behind if all(known) else behind != 1 if any(known) else True
+
+
+def _axes(order: _Order) -> Axes | None:
+    """Return the axes of what a convolution reads as (N, C, *S), by the input's own."""
+    batch, channel, *spatial = order
+    if batch is None or channel is None:
+        return None
+    return Axes(batch, channel, tuple(axis for axis in spatial if axis is not None))
