@@ -108,18 +108,8 @@ def signals() -> Picture:
         trace = pulsed(seed, *shapes)
         found = plain("pulses").explain(inputs={"signal": trace.values}, target=[list(shapes)])
         for i, name in enumerate(shapes):
-            rows += [label(name, LENGTH), curve(trace.values[0, 0], found.saliency_map[i])]
+            rows += [label(name, LENGTH), found[i].overlay(alpha=0.8)]
     return np.vstack(rows)
-
-
-def curve(values: Any, drawn: Any) -> Picture:
-    """Return a curve before the map of its signal."""
-    height = 56
-    panel = overlay(np.full((height, len(values), 3), 255, np.uint8), np.repeat(drawn[None], height, axis=0), alpha=0.8)
-    level = (height - 1) * (values.max() - values) / np.ptp(values)
-    points = np.stack([np.arange(len(values)), np.rint(level)], axis=1)
-    drawing.polygon(panel, np.vstack([points, points[::-1]]), (30, 30, 60))  # there and back: an open line
-    return panel
 
 
 def volumes() -> Picture:

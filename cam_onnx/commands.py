@@ -223,12 +223,12 @@ def _write(explanation: Explanation, place: Place, options: argparse.Namespace) 
     if place.folder is not None:
         return explanation.save(place.folder, alpha=options.alpha, colormap=options.colormap, regions=options.regions)
     assert place.file is not None
-    if len(explanation) > 1 or (explanation.pictures[0] is None and explanation.drawn(0).ndim != 2):
+    if len(explanation) > 1 or (not explanation.has_overlay and explanation.drawn(0).ndim != 2):
         raise InputError(f"{place.picture}: its map is not one picture; give -o a folder, such as -o out/")
-    if explanation.pictures[0] is None:
-        image.save(place.file, explanation.heatmap(options.colormap))
-    else:
+    if explanation.has_overlay:
         image.save(place.file, explanation.overlay(options.alpha, options.colormap, options.regions))
+    else:
+        image.save(place.file, explanation.heatmap(options.colormap))
     return [str(place.file)]
 
 

@@ -233,6 +233,7 @@ class Explainer(Opened):
             ],
             normalized=normalize is not None,
             boxes=boxes,
+            inputs=[samples.inputs[i] for i in owner] if samples.inputs else [],
             **drawn,
         )  # fmt: skip
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from cam_onnx import ranking
 from cam_onnx.contract import Contract
-from cam_onnx.errors import InputError
 
 __all__ = ["Explanation", "LayerExplanation"]
 
@@ -56,6 +55,8 @@ class Explanation:
         Why a map is blank.
     pictures : list of (array (H, W, 3) or None)
         RGB u8.
+    inputs : list of (array (C, *S) or None)
+        What was explained where it is no picture but can be shown: signals, volumes, planes of one channel.
     names : list of str
         Of the samples, for file names.
     method, provider : str
@@ -92,6 +93,7 @@ class Explanation:
     normalized: bool = True
     interrupted: bool = False
     boxes: list[Any] = field(default_factory=list)
+    inputs: list[Array | None] = field(default_factory=list)
 
     @property
     def layer(self) -> str:
@@ -117,6 +119,12 @@ class Explanation:
     def saliency(self) -> Array:
         """The first layer's map, (N, *S): signed, before ReLU, at its own resolution."""
         return self.layers[self.layer].saliency
+
+    @property
+    def has_overlay(self) -> bool:
+        """Whether there is something to lay every map over: pictures, or what `inputs` has."""
+        pairs = zip(self.pictures, self.inputs or self.pictures, strict=True)
+        return all(picture is not None or values is not None for picture, values in pairs)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -146,6 +154,7 @@ class Explanation:
             pictures=self.pictures[at],
             names=self.names[at],
             boxes=self.boxes[at],
+            inputs=self.inputs[at],
         )
 
     def label(self, index: int) -> str:
@@ -185,28 +194,17 @@ class Explanation:
         """Return the heatmap blended onto the picture, RGB u8 (H, W, 3): an array for one sample, else a list.
 
         Where the map is 0 the picture keeps its pixels; where it is 1 the heatmap has the share `alpha`. A detector's
-        box is drawn; with `regions`, True or their threshold, the warm areas are outlined.
+        box is drawn; with `regions`, True or their threshold, the warm areas are outlined. A signal is a curve before
+        its map, a volume some of its slices, a plane of one channel a grey picture.
 
         Raises
         ------
         InputError
-            Tensors were explained, so that there is no picture; `alpha` or the threshold is out of range.
+            Other tensors were explained, so that there is no picture; `alpha` or the threshold is out of range.
         """
-        from cam_onnx.render.overlay import overlay
+        from cam_onnx.showing import laid_over
 
-        def draw(i: int) -> Array:
-            picture = self.pictures[i]
-            if picture is None:
-                raise InputError("there is no picture to lay the map over: tensors were explained; use heatmap()")
-            box = self.boxes[i] if self.boxes else None
-            blend = overlay(picture, self.drawn(i), alpha, self.colours(colormap), box)
-            if regions is False:
-                return blend
-            from cam_onnx.render.regions import THRESHOLD, draw_regions
-
-            return draw_regions(blend, self[i].regions(THRESHOLD if regions is True else regions))
-
-        return self._each(draw)
+        return self._each(lambda i: laid_over(self[i], alpha, self.colours(colormap), regions))
 
     def regions(self, threshold: float = 0.5) -> Any:
         """Return the connected areas where the map is at least `threshold` of its scale, the largest share first.
@@ -259,9 +257,9 @@ class Explanation:
     ) -> list[str]:  # fmt: skip
         """Write four files per sample into `folder`, which is made if its parent exists.
 
-        ``<name>.overlay.png`` (if there is a picture), ``<name>.heatmap.png``, ``<name>.saliency.npy`` (the first
-        layer's signed saliency) and ``<name>.explanation.json``. With `regions`, True or their threshold, overlay
-        and JSON have the warm areas.
+        ``<name>.overlay.png`` (if there is something to lay the map over), ``<name>.heatmap.png`` (of two axes),
+        ``<name>.saliency.npy`` (the first layer's signed saliency) and ``<name>.explanation.json``. With `regions`,
+        True or their threshold, overlay and JSON have the warm areas.
 
         Returns
         -------

@@ -36,7 +36,7 @@ def save(
     for i, stem in enumerate(stems(explanation)):
         one = explanation[i]
         made = {}
-        if one.pictures[0] is not None:
+        if one.has_overlay:
             made["overlay"] = f"{stem}.overlay.png"
             contents[made["overlay"]] = encode(one.overlay(alpha, colormap, regions), ".png")
         if one.drawn(0).ndim == 2:

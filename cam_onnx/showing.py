@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_onnx.errors import shown
-from cam_onnx.render import image
+from cam_onnx.errors import InputError, shown
+from cam_onnx.render import image, tensors
 from cam_onnx.render.figure import Row
+from cam_onnx.render.overlay import overlay
+from cam_onnx.render.regions import THRESHOLD, draw_regions
 from cam_onnx.saving import said
 
 if TYPE_CHECKING:
     from cam_onnx.explanation import Explanation
 
-__all__ = ["SHOWN", "figure_rows", "heading", "html_table", "png"]
+__all__ = ["SHOWN", "figure_rows", "heading", "html_table", "laid_over", "png"]
 
 SHOWN = 20
 """Samples that a notebook shows of an explanation; the others are counted."""
@@ -43,6 +45,20 @@ def heading(one: Explanation) -> str:
     return f"{text}, {_percent(float(probabilities[0, index]))}{of}"
 
 
+def laid_over(one: Explanation, alpha: float, colormap: str, regions: bool | float = False) -> Picture:
+    """Return the map of one sample over what was explained; see `Explanation.overlay`."""
+    drawn, picture = one.drawn(0), one.pictures[0]
+    if picture is None:
+        values = one.inputs[0] if one.inputs else None
+        if values is None:
+            raise InputError("there is no picture to lay the map over: tensors were explained; use heatmap()")
+        return tensors.laid_over(values, drawn, alpha, colormap)
+    blend = overlay(picture, drawn, alpha, colormap, one.boxes[0] if one.boxes else None)
+    if regions is False:
+        return blend
+    return draw_regions(blend, one.regions(THRESHOLD if regions is True else regions))
+
+
 def figure_rows(explanation: Explanation, alpha: float, colormap: str, regions: bool | float = False) -> list[Row]:
     """Return what `cam_onnx.render.figure.figure` needs, a row a sample."""
     rows = []
@@ -55,12 +71,20 @@ def figure_rows(explanation: Explanation, alpha: float, colormap: str, regions: 
                 title=heading(one),
                 caption=f"{one.method} at {', '.join(one.layers)} · {one.names[0]}",
                 picture=one.pictures[0],
-                overlay=None if one.pictures[0] is None else one.overlay(alpha, colormap, regions),
+                overlay=_overlay(one, alpha, colormap, regions),
                 reason=one.reasons[0],
                 largest=largest,
             )
         )
     return rows
+
+
+def _overlay(one: Explanation, alpha: float, colormap: str, regions: bool | float) -> Picture | None:
+    """Return what a figure shows beside the heatmap, or of a volume instead of it: all of its slices."""
+    values = one.inputs[0] if one.inputs else None
+    if values is not None and values.ndim == 4:
+        return tensors.volume(values, one.drawn(0), alpha, colormap)
+    return one.overlay(alpha, colormap, regions) if one.has_overlay else None
 
 
 def png(explanation: Explanation) -> bytes | None:
@@ -112,9 +136,9 @@ def _escaped(text: str) -> str:
 
 
 def _picture(one: Explanation) -> Picture | None:
-    if one.drawn(0).ndim != 2:
+    if not one.has_overlay and one.drawn(0).ndim != 2:
         return None
-    drawn: Picture = one.heatmap() if one.pictures[0] is None else one.overlay()
+    drawn: Picture = one.overlay() if one.has_overlay else one.heatmap()
     return drawn
 
 

@@ -77,14 +77,13 @@ def test_a_batch_is_numbered(capsys):
     assert [entry["name"] for entry in json.loads(out)] == ["three.0", "three.1", "three.2"]
 
 
-def test_a_signal_has_no_heatmap(capsys):
+def test_a_signal_is_a_curve_and_has_no_heatmap(capsys):
     onnx.save(BUILDERS["signal_1d"](), "signal.onnx")
     np.save("s.npy", inputs(BUILDERS["signal_1d"](), batch=1, size=32)["signal"])
     assert run(capsys, "explain", "signal.onnx", "--input", "signal=s.npy", "-o", "out/")[0] == 0
-    assert listing("out") == {"s.saliency.npy", "s.explanation.json"}
-    code, _, err = run(capsys, "explain", "signal.onnx", "--input", "signal=s.npy")
-    assert code == 2
-    assert "s.npy: its map is not one picture; give -o a folder" in err
+    assert listing("out") == {"s.saliency.npy", "s.overlay.png", "s.explanation.json"}
+    assert run(capsys, "explain", "signal.onnx", "--input", "signal=s.npy")[0] == 0
+    assert Path("s.cam.png").read_bytes() == Path("out/s.overlay.png").read_bytes()
 
 
 def test_tokens_of_a_picture_of_any_size_have_a_heatmap(capsys):

@@ -211,9 +211,11 @@ def test_several_targets_of_one_picture_have_names_of_their_own(explainer, tmp_p
     assert len(os.listdir(tmp_path)) == 12
 
 
-def test_volumes_and_signals_are_written_without_pictures(tmp_path):
+def test_volumes_are_written_as_slices_and_have_no_heatmap(tmp_path):
     e = Explainer(BUILDERS["volume_3d"]()).explain(inputs=inputs(BUILDERS["volume_3d"](), batch=1))
-    assert sorted(os.path.basename(p) for p in e.save(tmp_path)) == ["sample0.explanation.json", "sample0.saliency.npy"]
+    assert sorted(os.path.basename(p) for p in e.save(tmp_path)) == [
+        "sample0.explanation.json", "sample0.overlay.png", "sample0.saliency.npy",
+    ]  # fmt: skip
 
 
 def test_nan_is_null_in_json(tmp_path):

@@ -13,7 +13,7 @@ from cam_onnx.autodiff.model import load
 from cam_onnx.axes import Axes
 from cam_onnx.cli import main as command_line
 from cam_onnx.graph.first_axes import first_axes
-from cam_onnx.render import image
+from cam_onnx.render import image, tensors
 from models.builders import BUILDERS, network
 from models.signals import filled, pulsed
 
@@ -134,11 +134,101 @@ def test_nothing_is_guessed_of_a_prepared_picture():
 def test_the_command_takes_signals_as_it_takes_pictures(capsys):
     model = str(MODELS / "pulses.onnx")
     assert command_line(["explain", model, "s.npy", "two.npy", "-o", "out/"]) == 0
-    assert {path.name for path in Path("out").glob("*.npy")} == {
-        "s.saliency.npy", "two.0.saliency.npy", "two.1.saliency.npy",
-    }  # fmt: skip
+    assert {path.name.removesuffix(".overlay.png") for path in Path("out").glob("*.png")} == {"s", "two.0", "two.1"}
     assert command_line(["verify", model, "s.npy"]) == 0
     capsys.readouterr()
     image.save("p.png", np.zeros((16, 16, 3), np.uint8))
     assert command_line(["explain", model, "p.png", "-o", "out/"]) == 2
     assert "give its tensor as a .npy file in the picture's place" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_map_that_is_no_picture_has_no_file_of_its_own(capsys):
+    """A layer of three axes behind an input of one: there is nothing of which it could be drawn."""
+    proto = network(
+        "g (float[N,60] x) => (float[N,4] y)",
+        """
+        v = Reshape(x, volume)
+        a = Conv(v, w)
+        r = Relu(a)
+        p = GlobalAveragePool(r)
+        f = Flatten(p)
+        y = MatMul(f, b)
+        """,
+        {"volume": np.array([-1, 1, 3, 4, 5]), "w": np.ones((8, 1, 2, 2, 2), "f4"), "b": np.eye(8, 4, dtype="f4")},
+    )
+    onnx.save(proto, "m.onnx")
+    np.save("x.npy", np.random.default_rng(0).standard_normal((1, 60)).astype(np.float32))
+    assert command_line(["explain", "m.onnx", "x.npy", "-o", "o.png"]) == 2
+    assert "x.npy: its map is not one picture; give -o a folder" in capsys.readouterr().err
+    assert command_line(["explain", "m.onnx", "x.npy", "-o", "out/"]) == 0
+    assert {path.name for path in Path("out").iterdir()} == {"x.saliency.npy", "x.explanation.json"}
+
+
+def test_a_signal_is_drawn_before_its_map():
+    explainer = Explainer(MODELS / "pulses.onnx", providers="cpu")
+    [drawn] = explainer.explain(inputs={"signal": WAVE}).saliency_map
+    picture = explainer.explain(inputs={"signal": WAVE}).overlay(alpha=1.0)
+    assert picture.shape == (72, 512, 3)
+    assert (picture.min(axis=(0, 2)) < 120).all()  # the curve's ink, in every column
+    levels = picture.astype(int).sum(axis=2).argmin(axis=0)
+    assert np.corrcoef(levels, WAVE[0, 0])[0, 1] < -0.9  # the larger a value, the higher it stands
+    top = picture[0].astype(int)
+    quiet = (drawn == 0) & (WAVE[0, 0] < WAVE.max())
+    assert quiet.sum() > 100
+    assert (top[quiet] == 255).all()
+    assert (top[drawn > 0.8].min(axis=1) < 60).mean() > 0.9
+
+
+def test_a_volume_is_drawn_as_slices_of_itself_below_the_map():
+    found = Explainer(MODELS / "balls.onnx", providers="cpu").explain(inputs={"volume": BALLS})
+    plain = found.overlay(alpha=0.0)
+    assert plain.shape == (144, 6 * 144 + 5 * 4, 3)
+    assert (plain[..., 0] == plain[..., 1]).all()  # grey
+    tiles = [plain[3::6, i * 148 + 3 : i * 148 + 144 : 6, 0] for i in range(6)]
+    depths = [int(np.argmin([np.abs(_scaled(BALLS[0, 0])[z] - tile).max() for z in range(24)])) for tile in tiles]
+    assert depths == sorted(set(depths))
+    peak = int(np.unravel_index(found.saliency_map[0].argmax(), (24, 24, 24))[0])
+    assert peak in depths
+    assert np.abs(found.overlay().astype(int) - plain).max(axis=(0, 2))[148 * depths.index(peak) :].max() > 60
+
+
+def _scaled(values):
+    return np.rint((values - values.min()) * (255 / np.ptp(values)))
+
+
+def test_a_plane_of_one_channel_is_a_grey_picture_and_one_of_three_is_not_made_up():
+    grey = np.linspace(0, 2, 16 * 16, dtype=np.float32).reshape(1, 1, 16, 16)
+    proto = network(
+        "g (float[N,1,16,16] spectrogram) => (float[N,4] y)",
+        "a = Conv(spectrogram, w) r = Relu(a) p = GlobalAveragePool(r) f = Flatten(p) y = MatMul(f, b)",
+        {"w": np.ones((8, 1, 3, 3), "f4"), "b": np.eye(8, 4, dtype="f4")},
+    )
+    found = Explainer(proto, providers="cpu").explain(inputs={"spectrogram": grey})
+    np.testing.assert_array_equal(found.overlay(alpha=0.0)[..., 1], _scaled(grey[0, 0]))
+    x = np.zeros((1, 3, 16, 16), np.float32)
+    three = Explainer(BUILDERS["gap_linear"](), providers="cpu").explain(inputs={"image": x})
+    assert (found.has_overlay, three.has_overlay) == (True, False)
+
+
+@pytest.mark.parametrize("length", [3, 479, 5000])
+@pytest.mark.parametrize("channels", [1, 3, 40])
+def test_a_curve_of_any_length_and_number_of_channels_fits(length, channels):
+    values = np.random.default_rng(0).standard_normal((channels, length))
+    values[0, 0] = np.nan
+    drawn = np.zeros(length)
+    drawn[length // 2] = 1
+    picture = tensors.laid_over(values, drawn, 1.0, "jet")
+    assert picture.shape == (72 * min(channels, 12), min(max(length, 480), 1920), 3)
+    warm = (picture[..., 0].astype(int) - picture[..., 2] > 80).any(axis=0)
+    assert warm.any()  # one sample of a long signal is not lost between columns
+    assert warm.mean() < 0.5
+
+
+def test_a_notebook_and_a_figure_show_the_signal():
+    pytest.importorskip("matplotlib")
+    found = Explainer(MODELS / "pulses.onnx", providers="cpu").explain(inputs={"signal": WAVE})
+    assert "<img src" in found._repr_html_()
+    assert image.load(found._repr_png_()).pixels.shape == (72, 512, 3)
+    [axis] = [axis for axis in found.figure().get_axes() if axis.images and axis.get_title()]
+    np.testing.assert_array_equal(axis.images[0].get_array(), found.overlay())

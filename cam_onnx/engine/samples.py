@@ -11,10 +11,11 @@ import numpy as np
 
 from cam_onnx.contract import Contract, Preprocess
 from cam_onnx.engine import Array, Tensor, extras, find_input, npy, preprocess
-from cam_onnx.engine.layout import picture_size
+from cam_onnx.engine.layout import picture_axes, picture_size
 from cam_onnx.errors import InputError, shown
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.render import image
+from cam_onnx.render.tensors import drawable
 
 __all__ = ["Samples", "from_inputs", "from_pictures", "given"]
 
@@ -36,6 +37,8 @@ class Samples:
     sizes : list of (tuple or None)
         Over which each map is drawn: the picture's, or the network input's; None: the layer's own.
     notes : list of str
+    inputs : list of (array (C, *S) or None)
+        What is shown in a picture's place.
     """
 
     feeds: dict[str, Array]
@@ -45,6 +48,7 @@ class Samples:
     boxes: list[Any]
     sizes: list[tuple[int, ...] | None]
     notes: list[str] = field(default_factory=list)
+    inputs: list[Array | None] = field(default_factory=list)
 
     @property
     def seen(self) -> bool:
@@ -185,7 +189,14 @@ def from_inputs(
         pictures=[None] * count,
         boxes=[None] * count,
         sizes=[size] * count,
+        inputs=[None] * count if size is None else _seen(contract, feeds[image_name]),
     )
+
+
+def _seen(contract: Contract, values: Array) -> list[Array | None]:
+    """Return every sample as (C, *S), None where it cannot be shown."""
+    channels = values[:, None] if values.ndim == 2 else values.transpose(picture_axes(contract, values.shape).order())
+    return [one if drawable(one) else None for one in channels]
 
 
 def _tensor_file(images: Any) -> str | os.PathLike[str] | None:

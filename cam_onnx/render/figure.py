@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from cam_onnx import files
 from cam_onnx.errors import InputError, RunFailed, shown
 from cam_onnx.render.colormap import DIVERGING, check, colorize
+from cam_onnx.render.tensors import slices
 
 __all__ = ["MOST", "SUFFIXES", "Row", "check_file", "figure", "require", "save"]
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 MOST = 30  # rows; beyond it the picture is too tall to be looked at, and for some formats to be written
 
-SLICES = 6  # of a volume
 PANEL = 3.4  # inches wide
 DPI = 150
 
@@ -42,8 +42,8 @@ class Row:
         The map within [0, 1] or [-1, 1]; of a volume slices are drawn.
     title, caption : str
         The first line of its title, and the second.
-    picture, overlay : array (H, W, 3) or None
-        RGB u8; None where tensors were explained.
+    picture, overlay : array (H, W, 3), of a volume (D, H, W, 3), or None
+        RGB u8; None where there is nothing to show.
     reason : str or None
         Why the map is blank.
     largest : float
@@ -85,10 +85,10 @@ def figure(rows: Sequence[Row], colormap: str = "jet") -> Any:
     from matplotlib.figure import Figure
 
     panels = [_panels(row, name) for row in rows]
-    width = 0.75 + PANEL * max(map(len, panels))
+    width = 0.75 + PANEL * max(2 if "signal" in each else len(each) for each in panels)
     titles = [_title(row, width) for row in rows]
     lines = [title.count("\n") + 1 for title in titles]
-    heights = [_height(row.values) + 0.45 + 0.22 * count for row, count in zip(rows, lines, strict=True)]
+    heights = [_height(row) + 0.45 + 0.22 * count for row, count in zip(rows, lines, strict=True)]
     drawn = Figure(figsize=(width, sum(heights)), dpi=100, layout="constrained")
     parts = drawn.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, row, title, shown_panels in zip(parts, rows, titles, panels, strict=True):
@@ -136,26 +136,23 @@ def require() -> None:
 
 
 def _panels(row: Row, colormap: str) -> dict[str, NDArray[np.uint8]]:
-    maps = {heading: colorize(plane, colormap) for heading, plane in _planes(row.values).items()}
-    panels = {"picture": row.picture, **maps, "overlay": row.overlay}
+    if row.values.ndim == 1 and row.overlay is not None:
+        return {"signal": row.overlay}
+    if row.values.ndim == 3:
+        blend = colorize(row.values.reshape(-1, row.values.shape[-1]), colormap).reshape(*row.values.shape, 3)
+        shown_over = blend if row.overlay is None else row.overlay
+        return {f"slice {i} of {len(row.values)}": shown_over[i] for i in slices(row.values)}
+    flat = row.values if row.values.ndim > 1 else np.repeat(row.values[None], max(1, len(row.values) // 8), axis=0)
+    panels = {"picture": row.picture, "heatmap": colorize(flat, colormap), "overlay": row.overlay}
     return {heading: pixels for heading, pixels in panels.items() if pixels is not None}
 
 
-def _planes(values: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return what can be drawn flat: a signal as a band, of a volume the slice with the peak and some on both sides."""
-    if values.ndim == 1:
-        return {"heatmap": np.repeat(values[None], max(1, len(values) // 8), axis=0)}
-    if values.ndim != 3:
-        return {"heatmap": values}
-    depth = len(values)
-    peak = int(np.unravel_index(int(np.abs(values).argmax()), values.shape)[0])
-    others = np.linspace(0, depth - 1, min(depth, SLICES - 1)).round().astype(int)
-    return {f"slice {i} of {depth}": values[i] for i in sorted({peak, *others.tolist()})}
-
-
-def _height(values: NDArray[Any]) -> float:
+def _height(row: Row) -> float:
     """Return a panel's height in inches: the picture's proportions, within reason."""
-    height, width = values.shape[-2:] if values.ndim > 1 else (1, 8)
+    if row.values.ndim == 1:
+        height, width = (1, 8) if row.overlay is None else row.overlay.shape[:2]
+        return float(np.clip(2 * PANEL * height / width, 0.8, 1.6 * PANEL))
+    height, width = row.values.shape[-2:]
     return float(np.clip(PANEL * height / width, 1.2, 1.6 * PANEL))
 
 
