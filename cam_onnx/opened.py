@@ -17,7 +17,7 @@ from cam_onnx.contract import Contract
 from cam_onnx.engine import Array, Engine, Tensor, batches
 from cam_onnx.engine.evidence import Evidence
 from cam_onnx.engine.samples import Samples, given
-from cam_onnx.engine.unbatched import Unbatched
+from cam_onnx.engine.widened import Widened
 from cam_onnx.kinds import Kind, Logit, Similarity
 from cam_onnx.limits import Limits
 from cam_onnx.methods.table import Method, find
@@ -75,7 +75,8 @@ class Opened:
         self.provider = opened.provider
         if opened.note and opened.note not in self.notes:
             self.notes.append(opened.note)
-        return Unbatched(opened, self.contract.roles["image"]) if self.contract.unbatched else opened
+        absent = self.contract.absent
+        return opened if absent is None else Widened(opened, self.contract.roles["image"], absent)
 
     def _other(self, asked: Converting, kind: Kind | None) -> Self:
         """Return an Explainer of the same model, converted anew for something else; made once."""

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from cam_onnx import Contract, Explainer, convert
+from cam_onnx import Contract, Explainer, InputError, convert
 from cam_onnx.autodiff.model import load
 from cam_onnx.axes import Axes
 from cam_onnx.cli import main as command_line
-from cam_onnx.graph.first_axes import first_axes
+from cam_onnx.graph.first_axes import first_axes, is_wave
 from cam_onnx.render import image, tensors
 from models.builders import BUILDERS, network
 from models.signals import filled, pulsed
@@ -63,8 +63,27 @@ def test_the_first_convolution_says_which_axis_of_an_input_is_what(name):
         {"w": np.ones((4, 2, *(1,) * (rank - 2)), "f4"), "widened": np.array([0, 1, 30, 2]), "one": np.array([1]),
          "none": np.array([0])},
     )  # fmt: skip
-    loaded = load(proto)
-    assert first_axes(loaded.values["x"]) == axes
+    assert first_axes(load(proto).values["x"]) == axes
+
+
+@pytest.mark.parametrize(
+    ("shape", "nodes", "expected"),
+    [
+        ("float[N,30]", "t = Unsqueeze(x, one)", True),
+        ("float[N,30]", "p = Pad(x, pads) u = Unsqueeze(p, two) t = Transpose<perm=[0,2,1]>(u)", True),
+        ("float[N,30]", "t = Reshape(x, widened)", True),
+        ("float[30,2]", "t = Unsqueeze(x, none)", False),
+        ("float[N,1,30]", "t = Identity(x)", False),
+        ("float[N,30]", "r = Relu(x) s = Softmax(r) t = Unsqueeze(s, one)", False),
+    ],
+)
+def test_a_wave_is_told_by_the_axis_of_channels_that_it_is_given(shape, nodes, expected):
+    proto = network(
+        f"g ({shape} x) => (float[?] y)", f"{nodes} y = Conv(t, w)",
+        {"w": np.ones((4, 1, 3), "f4"), "widened": np.array([-1, 1, 30]), "one": np.array([1]), "two": np.array([2]),
+         "none": np.array([0]), "pads": np.array([0, 1, 0, 1])},
+    )  # fmt: skip
+    assert is_wave(load(proto).values["x"]) is expected
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "rise", "occlusion", "integrated-gradients"])
@@ -88,7 +107,8 @@ def test_a_converted_file_says_where_channels_are_elsewhere():
     assert "input_axes" not in convert(MODELS / "pulses.onnx").contract.to_json()
 
 
-def test_a_wave_without_an_axis_of_channels_has_a_map_of_its_length():
+def wave() -> onnx.ModelProto:
+    """The trained network for (N, 512), as networks of sound have it."""
     proto = onnx.load(str(MODELS / "pulses.onnx"))
     [given] = proto.graph.input
     del given.type.tensor_type.shape.dim[1]
@@ -96,9 +116,30 @@ def test_a_wave_without_an_axis_of_channels_has_a_map_of_its_length():
         node.input[:] = ["widened" if x == given.name else x for x in node.input]
     proto.graph.node.insert(0, onnx.helper.make_node("Unsqueeze", [given.name, "axis of channels"], ["widened"]))
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "axis of channels"))
-    found = Explainer(proto, providers="cpu").explain(inputs={given.name: WAVE[:, 0]})
-    whole = Explainer(MODELS / "pulses.onnx", providers="cpu").explain(inputs={given.name: WAVE})
-    np.testing.assert_allclose(found.saliency_map, whole.saliency_map, atol=1e-5)
+    return proto
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "score-cam", "rise", "integrated-gradients", "lrp", "full-grad"])
+def test_a_wave_is_a_signal_of_one_channel_to_every_method(method):
+    found = Explainer(wave(), method=method, providers="cpu").explain(inputs={"signal": WAVE[:, 0]})
+    whole = Explainer(MODELS / "pulses.onnx", method=method, providers="cpu").explain(inputs={"signal": WAVE})
+    np.testing.assert_array_equal(found.saliency_map, whole.saliency_map)
+    np.testing.assert_array_equal(found.overlay(), whole.overlay())
+
+
+def test_gradients_at_a_wave_are_verified_and_its_file_says_what_it_is(tmp_path):
+    np.save(tmp_path / "s.npy", WAVE[:, 0])
+    explainer = Explainer(wave(), layers="signal", providers="cpu")
+    assert explainer.contract.wave
+    assert '"wave":true' in explainer.contract.to_json()
+    assert explainer.verify(tmp_path / "s.npy").ok
+    batch = explainer.explain(inputs={"signal": np.concatenate([WAVE[:, 0], -WAVE[:, 0]])})
+    assert [m.shape for m in batch.saliency_map] == [(512,), (512,)]
+    # a batch of two is summed in another order
+    np.testing.assert_allclose(explainer.explain(tmp_path / "s.npy").saliency, batch.saliency[:1], rtol=1e-4)
+    np.save(tmp_path / "three.npy", WAVE)
+    with pytest.raises(InputError, match=r"expected rank 2"):
+        explainer.explain(tmp_path / "three.npy")
 
 
 @pytest.fixture

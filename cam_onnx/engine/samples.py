@@ -159,27 +159,25 @@ def from_inputs(
     if contract.roles["target"] in inputs:
         raise InputError(f"input {shown(contract.roles['target'])!r} is the target's: give it by target=")
     paths = {name: value for name, value in inputs.items() if isinstance(value, (str, os.PathLike))}
-    image_name = contract.roles.get("image", "")
+    image_name, absent = contract.roles.get("image", ""), contract.absent
 
     def own(name: str) -> Tensor:
         tensor = find_input(tensors, name)
-        one = contract.unbatched and name == image_name and tensor.shape
-        return replace(tensor, shape=tensor.shape[1:]) if one and tensor.shape else tensor
+        if absent is None or name != image_name or not tensor.shape:
+            return tensor
+        return replace(tensor, shape=(*tensor.shape[:absent], *tensor.shape[absent + 1 :]))
 
     feeds = {
         name: npy.read(paths[name], own(name), limits) if name in paths else np.asarray(value)
         for name, value in inputs.items()
     }
-    if contract.unbatched and image_name in feeds and feeds[image_name].ndim == 3:
-        feeds[image_name] = feeds[image_name][None]
+    if absent is not None and image_name in feeds and feeds[image_name].ndim == 3 - absent:
+        feeds[image_name] = np.expand_dims(feeds[image_name], absent)
     first = feeds.get(image_name, next(iter(feeds.values()), None))
     count = 1 if contract.single or first is None or not first.ndim else len(first)
     size: tuple[int, ...] | None = None
-    extent = contract.layers[0].axes.extent
-    if image_name in feeds and feeds[image_name].ndim == extent + 2:
+    if image_name in feeds and feeds[image_name].ndim == contract.layers[0].axes.extent + 2:
         size = picture_size(contract, feeds)
-    elif image_name in feeds and feeds[image_name].ndim == 2 and extent == 1 and not contract.single:
-        size = feeds[image_name].shape[1:]  # a wave, (N, L)
     stem = next((_stem(path, 0) for path in paths.values()), None)
     names = [f"sample{i}" if stem is None else f"{stem}.{i}" for i in range(count)]
     return Samples(
@@ -195,8 +193,8 @@ def from_inputs(
 
 def _seen(contract: Contract, values: Array) -> list[Array | None]:
     """Return every sample as (C, *S), None where it cannot be shown."""
-    channels = values[:, None] if values.ndim == 2 else values.transpose(picture_axes(contract, values.shape).order())
-    return [one if drawable(one) else None for one in channels]
+    turned = values.transpose(picture_axes(contract, values.shape).order())
+    return [one if drawable(one) else None for one in turned]
 
 
 def _tensor_file(images: Any) -> str | os.PathLike[str] | None:

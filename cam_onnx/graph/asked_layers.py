@@ -17,7 +17,7 @@ from cam_onnx.graph.candidates import Place, candidates, listed
 from cam_onnx.graph.locate import Score, typed
 from cam_onnx.graph.modules import modules
 from cam_onnx.graph.roles import axes_of, follow, has_extent
-from cam_onnx.graph.unbatched import axes_with_batch
+from cam_onnx.graph.unbatched import axes_when_whole
 
 __all__ = ["CONVOLUTIONS", "WORDS", "Asked"]
 
@@ -59,8 +59,8 @@ class Asked:
             )
         if value is None or not value.name:
             return None
-        if (with_batch := axes_with_batch(value)) is not None:
-            return Place(value.name, with_batch)
+        if (whole := axes_when_whole(value)) is not None:
+            return Place(value.name, whole)
         axes = axes_of(self._roles.get(value, ()))
         if axes is None or not has_extent(value, axes):
             why = "has no spatial extent that a map could show"

@@ -1,6 +1,7 @@
 """Which axis of an input is what, by the first convolution that reads it: frameworks put channels first or last.
 
-A shape tells a picture's channels by their number, 1 or 3. Of a signal, (N, C, L) or (N, L, C), it does not.
+A shape tells a picture's channels by their number, 1 or 3. Of a signal, (N, C, L) or (N, L, C), it does not; and a
+wave, (N, L), has none.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import onnx_ir as ir
 from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import alike
 
-__all__ = ["ENTRYWISE", "channels_elsewhere", "first_axes"]
+__all__ = ["ENTRYWISE", "channels_elsewhere", "first_axes", "is_wave"]
 
 ENTRYWISE = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Sub"}
+KEEPING = {*ENTRYWISE, "Pad"}
 CONVOLUTIONS = {"Conv", "ConvInteger", "FusedConv", "NhwcFusedConv", "QLinearConv"}
 FARTHEST = 64  # operators
 
@@ -21,8 +23,22 @@ _Order = tuple[int | None, ...]
 
 
 def first_axes(value: ir.Value) -> Axes | None:
-    """Return the axes of an input of three axes or more; None: nothing is known of them."""
-    if value.shape is None or len(value.shape) < 3:
+    """Return the axes of an input; None: nothing is known of them."""
+    order = _order(value)
+    if order is None or order[0] is None or order[1] is None:
+        return None
+    return Axes(order[0], order[1], tuple(axis for axis in order[2:] if axis is not None))
+
+
+def is_wave(value: ir.Value) -> bool:
+    """Whether an input is (N, L), to which an axis of one channel is added."""
+    found = _order(value) if value.producer() is None else None
+    return found is not None and found[:2] == (0, None) and [axis for axis in found[2:] if axis is not None] == [1]
+
+
+def _order(value: ir.Value) -> _Order | None:
+    """Return which axis of an input each axis of what the first convolution reads is, as (N, C, *S)."""
+    if value.shape is None:
         return None
     waiting: list[tuple[ir.Value, _Order]] = [(value, tuple(range(len(value.shape))))]
     for _ in range(FARTHEST):
@@ -33,7 +49,7 @@ def first_axes(value: ir.Value) -> Axes | None:
             like = alike(node)
             if like.op_type in CONVOLUTIONS and index == 0:
                 last = "channels_last" in like.attributes and like.attributes["channels_last"].as_int()
-                return _axes((order[0], order[-1], *order[1:-1]) if last else order)
+                return (order[0], order[-1], *order[1:-1]) if last else order
             if (moved := _moved(node, x, order)) is not None:
                 waiting.append((node.outputs[0], moved))
     return None
@@ -55,7 +71,7 @@ def _moved(node: ir.Node, x: ir.Value, order: _Order) -> _Order | None:
         return None
     if node.op_type in ("Reshape", "Unsqueeze") and len(y.shape) > len(order):
         return _with_ones(list(x.shape), list(y.shape), order)
-    return order if node.op_type in ENTRYWISE and len(y.shape) == len(order) else None
+    return order if node.op_type in KEEPING and len(y.shape) == len(order) else None
 
 
 def _with_ones(x: list[object], y: list[object], order: _Order) -> _Order | None:
@@ -75,11 +91,3 @@ def _with_ones(x: list[object], y: list[object], order: _Order) -> _Order | None
 def _same(before: object, behind: object) -> bool:
     known = isinstance(before, int), isinstance(behind, int)
     return before == behind if all(known) else behind != 1 if any(known) else True
-
-
-def _axes(order: _Order) -> Axes | None:
-    """Return the axes of what a convolution reads as (N, C, *S), by the input's own."""
-    batch, channel, *spatial = order
-    if batch is None or channel is None:
-        return None
-    return Axes(batch, channel, tuple(axis for axis in spatial if axis is not None))

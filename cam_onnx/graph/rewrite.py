@@ -115,14 +115,15 @@ def rewrite(
         suffix = f"_{i}" if len(places) > 1 else ""
         # an output must declare its rank; the axes know it where shape inference does not
         dims = op.primal(layer).dims if layer.shape is not None else [None] * len(place.axes.order())
-        lacks = len(dims) < len(place.axes.order())  # a picture without a batch axis
-        batched = partial(_batched, op) if lacks else _same
-        dims = [1, *dims] if lacks else dims
+        lacks = len(dims) < len(place.axes.order())
+        absent = 1 if len(dims) == 2 else 0  # of a wave the channels, of a picture the batch
+        whole = partial(_widened, op, absent) if lacks else _same
+        dims = [*dims[:absent], 1, *dims[absent:]] if lacks else dims
         entries.append(
             Layer(
                 name=place.name,
-                activations=output(f"cam_activations{suffix}", batched(op.real(layer)), dims),
-                gradients="" if path is None else output(f"cam_gradients{suffix}", batched(found[layer]), dims),
+                activations=output(f"cam_activations{suffix}", whole(op.real(layer)), dims),
+                gradients="" if path is None else output(f"cam_gradients{suffix}", whole(found[layer]), dims),
                 axes=place.axes,
                 head="other" if path is None or lacks or chosen else describe(layer, value, path, place.axes),
             )
@@ -152,8 +153,8 @@ def _same(val: Val) -> Val:
     return val
 
 
-def _batched(op: Emitter, val: Val) -> Val:
-    return op.Unsqueeze(val, [0])
+def _widened(op: Emitter, axis: int, val: Val) -> Val:
+    return op.Unsqueeze(val, [axis])
 
 
 def _early(

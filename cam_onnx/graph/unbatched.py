@@ -9,9 +9,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from cam_onnx.axes import Axes
-from cam_onnx.graph.first_axes import ENTRYWISE
+from cam_onnx.graph.first_axes import ENTRYWISE, is_wave
 
-__all__ = ["axes_with_batch", "unbatched"]
+__all__ = ["axes_when_whole", "unbatched"]
 
 
 def unbatched(value: ir.Value) -> str:
@@ -42,10 +42,16 @@ def _order(value: ir.Value) -> str:
     return ""
 
 
-def axes_with_batch(value: ir.Value) -> Axes | None:
-    """Return the axes of a picture without a batch axis as they are once it has one; None: it is something else."""
-    order = unbatched(value) if value.producer() is None else ""
-    return {"CHW": Axes(0, 1, (2, 3)), "HWC": Axes(0, 3, (1, 2)), "": None}[order]
+def axes_when_whole(value: ir.Value) -> Axes | None:
+    """Return the axes of an input that lacks one as they are once it has it; None: it lacks none.
+
+    A picture without a batch axis lacks one, and a wave without channels.
+    """
+    if value.producer() is not None:
+        return None
+    if is_wave(value):
+        return Axes(0, 1, (2,))
+    return {"CHW": Axes(0, 1, (2, 3)), "HWC": Axes(0, 3, (1, 2)), "": None}[unbatched(value)]
 
 
 def _grows_in_front(x: ir.Value, y: ir.Value) -> bool:
