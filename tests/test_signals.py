@@ -49,6 +49,11 @@ ORDERS = {
         "u = Unsqueeze(x, one) t = Transpose<perm=[0,3,1,2]>(u)", Axes(0, 2, (1,))),
     "time in front, as of recurrent networks": ("float[30,N,2]", "t = Transpose<perm=[1,2,0]>(x)", Axes(1, 2, (0,))),
     "scaled on the way": ("float[N,30,2]", "c = Mul(x, x) t = Transpose<perm=[0,2,1]>(c)", Axes(0, 2, (1,))),
+    "steps of a recurrent layer": ("float[N,30,2]",
+        "s = Transpose<perm=[1,0,2]>(x) a, b = GRU<hidden_size=2>(s, wr, rr) t = Squeeze(b, none)", Axes(0, 2, (1,))),
+    "steps, batch first": ("float[N,30,2]",
+        "a, last = GRU<hidden_size=2, layout=1>(x, wr, rr) t = Squeeze(last, one)", Axes(0, 2, (1,))),
+    "entries of a list": ("float[N,30,2]", "t = MatMul(x, wm)", Axes(0, 2, (1,))),
     "a batch is added": ("float[2,30,30]", "t = Unsqueeze(x, none)", None),
     "other than moved": ("float[N,2,30]", "t = Softmax(x)", None),
 }  # fmt: skip
@@ -61,7 +66,8 @@ def test_the_first_convolution_says_which_axis_of_an_input_is_what(name):
     proto = network(
         f"g ({shape} x) => (float[?] y)", f"{nodes} y = Conv(t, w)",
         {"w": np.ones((4, 2, *(1,) * (rank - 2)), "f4"), "widened": np.array([0, 1, 30, 2]), "one": np.array([1]),
-         "none": np.array([0])},
+         "none": np.array([0]), "wr": np.ones((1, 6, 2), "f4"), "rr": np.ones((1, 6, 2), "f4"),
+         "wm": np.ones((2, 2), "f4")},
     )  # fmt: skip
     assert first_axes(load(proto).values["x"]) == axes
 
@@ -105,6 +111,30 @@ def test_a_converted_file_says_where_channels_are_elsewhere():
     assert Contract.from_json(text).input_axes == Axes(0, 2, (1,))
     assert Contract.from_json(text).to_json() == text
     assert "input_axes" not in convert(MODELS / "pulses.onnx").contract.to_json()
+
+
+def test_what_a_recurrent_network_ends_with_is_no_grid():
+    """Its last state, (1, N, 16), stands where a signal of 16 steps would: maps were drawn of its entries."""
+    rng = np.random.default_rng(0)
+    proto = network(
+        "g (float[N,50,6] signal) => (float[N,5] logits)",
+        """
+        steps = Transpose<perm=[1,0,2]>(signal)
+        all, last, cell = LSTM<hidden_size=16>(steps, w, r)
+        state = Squeeze(last, zero)
+        logits = MatMul(state, v)
+        """,
+        {"w": rng.normal(size=(1, 64, 6)).astype("f4"), "r": rng.normal(size=(1, 64, 16)).astype("f4") / 4,
+         "zero": np.array([0]), "v": rng.normal(size=(16, 5)).astype("f4")},
+    )  # fmt: skip
+    explainer = Explainer(proto, providers="cpu")
+    assert list(explainer.explain(inputs={"signal": np.zeros((2, 50, 6), "f4")}).layers) == ["steps"]
+    x = rng.normal(size=(2, 50, 6)).astype("f4")
+    assert [m.shape for m in explainer.explain(inputs={"signal": x}).saliency_map] == [(50,), (50,)]
+    # what was seen last weighs most in a state that forgets
+    found = Explainer(proto, method="gradient", providers="cpu").explain(inputs={"signal": x})
+    drawn = np.abs(found.saliency).mean(axis=0)
+    assert drawn[-10:].mean() > 3 * drawn[:10].mean()
 
 
 def wave() -> onnx.ModelProto:

@@ -66,7 +66,7 @@ def test_the_signal_is_the_wave_and_not_the_state(built):
     assert picture.name == "input"
     report = inspect(built())
     assert report.score == "logit"
-    assert report.layer == ("steps" if built is voice else "features")  # the one is the other, transposed
+    assert report.layer == "features"
     assert report.task == "binary classification"
     explainer = Explainer(built())
     assert explainer.contract.roles["image"] == "input"

@@ -20,6 +20,7 @@ from cam_onnx.errors import shown
 from cam_onnx.graph.alike import alike
 from cam_onnx.graph.dense_layers import VIEWS, dense_layers
 from cam_onnx.graph.extent import ALIGNED, Extent
+from cam_onnx.graph.first_axes import RECURRENT
 from cam_onnx.graph.roles import REGIONS, Roles
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.strides import Strides, strides
@@ -32,7 +33,6 @@ _RESAMPLES = VIEWS | {
     "Add", "AveragePool", "Concat", "Div", "Expand", "Gather", "GatherND", "Max", "MaxPool", "Mean", "Mul", "Pad",
     "ReduceMax", "ReduceMean", "ReduceSum", "Resize", "Slice", "Split", "Sum", "Where",
 }  # fmt: skip
-_RECURRENT = {"DynamicQuantizeLSTM", "GRU", "LSTM", "RNN"}
 _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
 
 
@@ -168,7 +168,7 @@ def _resampled(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) 
     while len(open_) > 1 or not open_ <= found.keys():
         made = {each: node for each in open_ if (node := extent.producer(each)) is not None}
         latest = max(made, key=lambda each: order[made[each]], default=None)
-        if len(made) < len(open_) or latest is None or made[latest].op_type not in _RESAMPLES | _RECURRENT:
+        if len(made) < len(open_) or latest is None or alike(made[latest]).op_type not in _RESAMPLES | RECURRENT:
             return None
         open_.remove(latest)
         open_.update(extent.carried(made[latest]))
@@ -176,5 +176,8 @@ def _resampled(extent: Extent, value: ir.Value, found: Mapping[ir.Value, Axes]) 
             return None
     [at] = open_
     while at in found and found[at].batch and (node := extent.producer(at)) is not None and node.op_type == "Transpose":
-        [at] = extent.carried(node)
+        [before] = extent.carried(node)
+        if before not in found:
+            break
+        at = before
     return at if at in found and found[at].tokens is None else None

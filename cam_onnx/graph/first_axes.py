@@ -1,4 +1,4 @@
-"""Which axis of an input is what, by the first convolution that reads it: frameworks put channels first or last.
+"""Which axis of an input is what, by the first learned layer that reads it: frameworks put channels first or last.
 
 A shape tells a picture's channels by their number, 1 or 3. Of a signal, (N, C, L) or (N, L, C), it does not; and a
 wave, (N, L), has none.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from cam_onnx.contract import Axes
-from cam_onnx.graph.alike import alike
+from cam_onnx.graph.alike import Node, alike
 
-__all__ = ["ENTRYWISE", "channels_elsewhere", "first_axes", "is_wave"]
+__all__ = ["ENTRYWISE", "RECURRENT", "channels_elsewhere", "first_axes", "is_wave"]
 
 ENTRYWISE = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Sub"}
 KEEPING = {*ENTRYWISE, "Pad"}
 CONVOLUTIONS = {"Conv", "ConvInteger", "FusedConv", "NhwcFusedConv", "QLinearConv"}
+RECURRENT = {"GRU", "LSTM", "RNN"}
 FARTHEST = 64  # operators
 
 # per axis of a value: the input's axis, None: one that was added
@@ -37,7 +38,7 @@ def is_wave(value: ir.Value) -> bool:
 
 
 def _order(value: ir.Value) -> _Order | None:
-    """Return which axis of an input each axis of what the first convolution reads is, as (N, C, *S)."""
+    """Return which axis of an input each axis of what the first learned layer reads is, as (N, C, *S)."""
     if value.shape is None:
         return None
     waiting: list[tuple[ir.Value, _Order]] = [(value, tuple(range(len(value.shape))))]
@@ -46,13 +47,28 @@ def _order(value: ir.Value) -> _Order | None:
             return None
         x, order = waiting.pop(0)
         for node, index in x.uses():
-            like = alike(node)
-            if like.op_type in CONVOLUTIONS and index == 0:
-                last = "channels_last" in like.attributes and like.attributes["channels_last"].as_int()
-                return (order[0], order[-1], *order[1:-1]) if last else order
+            if index == 0 and (found := _read(alike(node), order)) is not None:
+                return found
             if (moved := _moved(node, x, order)) is not None:
                 waiting.append((node.outputs[0], moved))
     return None
+
+
+def _read(node: Node, order: _Order) -> _Order | None:
+    """Return the order as (N, C, *S) where a node is a learned layer, by the standard's definition of it."""
+
+    def told(name: str) -> bool:
+        return name in node.attributes and bool(node.attributes[name].as_int())
+
+    if node.op_type in CONVOLUTIONS:
+        return (order[0], order[-1], *order[1:-1]) if told("channels_last") else order
+    if len(order) != 3:
+        return None
+    if node.op_type in RECURRENT:
+        time, batch = (1, 0) if told("layout") else (0, 1)
+        return (order[batch], order[2], order[time])
+    weights = node.inputs[1] if node.op_type == "MatMul" else None
+    return (order[0], order[2], order[1]) if weights is not None and weights.const_value is not None else None
 
 
 def channels_elsewhere(value: ir.Value) -> Axes | None:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import Node, alike
 from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
-from cam_onnx.graph.first_axes import first_axes
+from cam_onnx.graph.first_axes import RECURRENT, first_axes
 from cam_onnx.graph.positions import BESIDE, LIST, Positions, along, back, dims, merged
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
@@ -120,6 +120,8 @@ def _of_output(node: Node, index: int, roles: dict[ir.Value, Roles]) -> Roles | 
     if not known:
         return None
     x, source = known[0]
+    if node.op_type in RECURRENT:
+        return None  # its states have seen all positions
     if node.op_type in ("Gemm", "MatMul"):
         return _rows(node, roles) if node.op_type == "Gemm" else _product(node, roles, rank)
     if node.op_type == "Gather" and rank == len(source) - 1 and x is node.inputs[0]:
