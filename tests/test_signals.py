@@ -303,3 +303,19 @@ def test_a_notebook_and_a_figure_show_the_signal():
     assert image.load(found._repr_png_()).pixels.shape == (72, 512, 3)
     [axis] = [axis for axis in found.figure().get_axes() if axis.images and axis.get_title()]
     np.testing.assert_array_equal(axis.images[0].get_array(), found.overlay())
+
+
+def test_a_network_without_a_grid_is_explained_at_its_input_and_the_error_says_so(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    proto = network(
+        "mlp (float[N,1,8,8] image) => (float[N,3] logits)",
+        "f = Flatten(image) a = MatMul(f, w) r = Relu(a) logits = MatMul(r, v)",
+        {"w": rng.normal(size=(64, 16)).astype("f4"), "v": rng.normal(size=(16, 3)).astype("f4")},
+    )
+    onnx.save(proto, str(tmp_path / "mlp.onnx"))
+    np.save(tmp_path / "x.npy", rng.normal(size=(1, 1, 8, 8)).astype("f4"))
+    line = ["explain", str(tmp_path / "mlp.onnx"), str(tmp_path / "x.npy"), "-o", f"{tmp_path}/out/"]
+    assert command_line(line) == 2
+    assert "need no such layer: integrated-gradients, occlusion, rise" in capsys.readouterr().err
+    for method in ("integrated-gradients", "occlusion", "rise"):
+        assert command_line([*line, "--method", method]) == 0

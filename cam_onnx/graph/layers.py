@@ -70,8 +70,8 @@ def _default(model: Model, score: Score) -> list[Place]:
     if not found:
         raise LayerNotFound(
             f"{model.name}: no value with spatial extent lies between the input and {shown(score.name)!r}; "
-            f"values on the way: {listed([v.name or '' for v in on_path(model, score)])}. "
-            "Name a layer (layers=, --layer)"
+            f"values on the way: {listed([v.name or '' for v in on_path(model, score)])}. Methods of the input need no "
+            "such layer: integrated-gradients, occlusion, rise (method=, --method)"
         )
     axes = {model.values[p.name]: p.axes for p in found}
     roles, value = follow(model.graph), model.values[score.name]
