@@ -83,8 +83,8 @@ class Contract:
         The picture's input has no batch axis; preprocessing speaks of a batch of one.
     input_axes : Axes or None
         Of a signal's or volume's input; None: channels first, or preprocessing says it.
-    wave : bool
-        The input is a signal without an axis of channels, (N, L); all else speaks of (N, 1, L).
+    without_channels : bool
+        The input is (N, L) or (N, H, W), a wave or a spectrogram; all else speaks of (N, 1, L) or (N, 1, H, W).
     origin : dict
         Where "preprocess" and "labels" are from, for people; "guess": what is guessed of them.
     """
@@ -112,12 +112,12 @@ class Contract:
     origin: dict[str, str] = field(default_factory=dict)
     unbatched: str = ""
     input_axes: Axes | None = None
-    wave: bool = False
+    without_channels: bool = False
 
     @property
     def absent(self) -> int | None:
         """Which axis the picture's input lacks, of those that all else speaks of."""
-        return 0 if self.unbatched else 1 if self.wave else None
+        return 0 if self.unbatched else 1 if self.without_channels else None
 
     def to_json(self) -> str:
         """Return the metadata entry: compact JSON with sorted keys, so that equal contracts are equal bytes."""
@@ -127,7 +127,7 @@ class Contract:
         if data["preprocess"] and data["preprocess"]["multiple"] == 1:  # readers of before do not know it
             del data["preprocess"]["multiple"]
         data["input_axes"] = None if self.input_axes is None else self.input_axes.to_dict()
-        for name in ("lists", "origin", "each", "task", "unbatched", "input_axes", "wave"):
+        for name in ("lists", "origin", "each", "task", "unbatched", "input_axes", "without_channels"):
             if not data[name]:
                 del data[name]
         schema = SCHEMA if any(layer.axes.tokens for layer in self.layers) else 1

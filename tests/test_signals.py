@@ -12,7 +12,7 @@ from cam_onnx import Contract, Explainer, InputError, convert
 from cam_onnx.autodiff.model import load
 from cam_onnx.axes import Axes
 from cam_onnx.cli import main as command_line
-from cam_onnx.graph.first_axes import first_axes, is_wave
+from cam_onnx.graph.first_axes import first_axes, widened_axes
 from cam_onnx.render import image, tensors
 from models.builders import BUILDERS, network
 from models.signals import filled, pulsed
@@ -89,7 +89,7 @@ def test_a_wave_is_told_by_the_axis_of_channels_that_it_is_given(shape, nodes, e
         {"w": np.ones((4, 1, 3), "f4"), "widened": np.array([-1, 1, 30]), "one": np.array([1]), "two": np.array([2]),
          "none": np.array([0]), "pads": np.array([0, 1, 0, 1])},
     )  # fmt: skip
-    assert is_wave(load(proto).values["x"]) is expected
+    assert (widened_axes(load(proto).values["x"]) is not None) is expected
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "rise", "occlusion", "integrated-gradients"])
@@ -160,8 +160,8 @@ def test_a_wave_is_a_signal_of_one_channel_to_every_method(method):
 def test_gradients_at_a_wave_are_verified_and_its_file_says_what_it_is(tmp_path):
     np.save(tmp_path / "s.npy", WAVE[:, 0])
     explainer = Explainer(wave(), layers="signal", providers="cpu")
-    assert explainer.contract.wave
-    assert '"wave":true' in explainer.contract.to_json()
+    assert explainer.contract.without_channels
+    assert '"without_channels":true' in explainer.contract.to_json()
     assert explainer.verify(tmp_path / "s.npy").ok
     batch = explainer.explain(inputs={"signal": np.concatenate([WAVE[:, 0], -WAVE[:, 0]])})
     assert [m.shape for m in batch.saliency_map] == [(512,), (512,)]
@@ -170,6 +170,41 @@ def test_gradients_at_a_wave_are_verified_and_its_file_says_what_it_is(tmp_path)
     np.save(tmp_path / "three.npy", WAVE)
     with pytest.raises(InputError, match=r"expected rank 2"):
         explainer.explain(tmp_path / "three.npy")
+
+
+def spectrograms() -> onnx.ModelProto:
+    """(N, T, F), time first and without channels, as audio transformers take it: it is turned to (N, 1, F, T)."""
+    rng = np.random.default_rng(0)
+    return network(
+        "g (float[N,40,24] spectrogram) => (float[N,3] logits)",
+        """
+        u = Unsqueeze(spectrogram, one)
+        turned = Transpose<perm=[0,1,3,2]>(u)
+        a = Conv<strides=[4,4], kernel_shape=[4,4]>(turned, w)
+        features = Relu(a)
+        p = GlobalAveragePool(features)
+        f = Flatten(p)
+        logits = MatMul(f, v)
+        """,
+        {"one": np.array([1]), "w": rng.normal(size=(8, 1, 4, 4)).astype("f4"), "v": rng.random((8, 3)).astype("f4")},
+    )
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "layer-cam", "occlusion", "gradient"])
+def test_a_spectrogram_without_channels_has_a_map_that_moves_with_what_is_in_it(method):
+    explainer = Explainer(spectrograms(), method=method, providers="cpu")
+    assert explainer.contract.input_axes == Axes(0, 1, (3, 2))
+    x = np.zeros((2, 40, 24), np.float32)
+    tone = np.random.default_rng(1).normal(size=(4, 4)).astype("f4")
+    x[0, 8:12, 4:8], x[1, 28:32, 16:20] = tone, tone
+    found = explainer.explain(inputs={"spectrogram": x})
+    one, other = found.saliency_map
+    assert one.shape == (24, 40)  # frequency down, time across, as the network has it
+    assert found[0].overlay().shape == (24, 40, 3)
+    for drawn, place in ((one, (slice(2, 10), slice(6, 14))), (other, (slice(14, 22), slice(26, 34)))):
+        assert np.abs(drawn[place]).mean() > 3 * np.abs(drawn).mean()
+    if method == "gradient":
+        assert explainer.verify(inputs={"spectrogram": x[:1]}).ok
 
 
 @pytest.fixture

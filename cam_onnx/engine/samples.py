@@ -171,7 +171,8 @@ def from_inputs(
         name: npy.read(paths[name], own(name), limits) if name in paths else np.asarray(value)
         for name, value in inputs.items()
     }
-    if absent is not None and image_name in feeds and feeds[image_name].ndim == 3 - absent:
+    ranks = [len(tensor.shape) for tensor in tensors if tensor.name == image_name and tensor.shape]
+    if absent is not None and image_name in feeds and feeds[image_name].ndim + 1 in ranks:
         feeds[image_name] = np.expand_dims(feeds[image_name], absent)
     first = feeds.get(image_name, next(iter(feeds.values()), None))
     count = 1 if contract.single or first is None or not first.ndim else len(first)

@@ -20,7 +20,7 @@ from cam_onnx.graph.blocked import refuse_blocked
 from cam_onnx.graph.converted import Converted
 from cam_onnx.graph.early import read_early
 from cam_onnx.graph.facts import facts
-from cam_onnx.graph.first_axes import channels_elsewhere, is_wave
+from cam_onnx.graph.first_axes import channels_elsewhere, widened_axes
 from cam_onnx.graph.fusion import cut_fusions
 from cam_onnx.graph.layers import find_layers
 from cam_onnx.graph.locate import Score, picture_input
@@ -195,7 +195,7 @@ def convert(
     prepared, picture, proto, contract = built.prepared, built.picture, built.proto, built.contract
     if picture is not None and picture.name:
         contract.roles["image"] = picture.name
-        contract = contract.with_(unbatched=unbatched(picture), wave=is_wave(picture))
+        contract = contract.with_(unbatched=unbatched(picture), without_channels=widened_axes(picture) is not None)
     told = facts(prepared, model, picture, built.score, settings, contract.each)
     contract = contract.with_(
         input_axes=None if picture is None or told.preprocess is not None else channels_elsewhere(picture),

@@ -1,7 +1,7 @@
 """Which axis of an input is what, by the first learned layer that reads it: frameworks put channels first or last.
 
 A shape tells a picture's channels by their number, 1 or 3. Of a signal, (N, C, L) or (N, L, C), it does not; and a
-wave, (N, L), has none.
+wave, (N, L), or a spectrogram, (N, T, F), may have none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import onnx_ir as ir
 from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import Node, alike
 
-__all__ = ["ENTRYWISE", "RECURRENT", "channels_elsewhere", "first_axes", "is_wave"]
+__all__ = ["ENTRYWISE", "RECURRENT", "channels_elsewhere", "first_axes", "widened_axes"]
 
 ENTRYWISE = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Sub"}
 KEEPING = {*ENTRYWISE, "Pad"}
@@ -31,10 +31,13 @@ def first_axes(value: ir.Value) -> Axes | None:
     return Axes(order[0], order[1], tuple(axis for axis in order[2:] if axis is not None))
 
 
-def is_wave(value: ir.Value) -> bool:
-    """Whether an input is (N, L), to which an axis of one channel is added."""
+def widened_axes(value: ir.Value) -> Axes | None:
+    """Return the axes of an input without channels, (N, *S), as they are once it is (N, 1, *S); None: it is none."""
     found = _order(value) if value.producer() is None else None
-    return found is not None and found[:2] == (0, None) and [axis for axis in found[2:] if axis is not None] == [1]
+    if found is None or found[:2] != (0, None):
+        return None
+    spatial = [axis + 1 for axis in found[2:] if axis is not None]
+    return Axes(0, 1, tuple(spatial)) if spatial and len(spatial) + 1 == len(value.shape or ()) else None
 
 
 def _order(value: ir.Value) -> _Order | None:
@@ -73,7 +76,7 @@ def _read(node: Node, order: _Order) -> _Order | None:
 
 def channels_elsewhere(value: ir.Value) -> Axes | None:
     """Return the axes of an input where they are not (N, C, *S)."""
-    found = first_axes(value)
+    found = first_axes(value) or widened_axes(value)
     return None if found is None or found.order() == tuple(range(len(found.order()))) else found
 
 

@@ -21,6 +21,7 @@ __all__ = ["Score", "fed", "find_dense", "find_score", "picture_input", "typed"]
 _FINAL = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": ""}
 _FINAL |= {"QLinearSoftmax": "softmax", "QLinearSigmoid": "sigmoid"}
 _MADE = "_v_"  # how the version converter names what it adds
+_COUNTS = {"Compress", "NonMaxSuppression", "NonZero", "Unique"}
 _TRANSPARENT = {"Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 _TRANSPARENT |= {"QuantizeLinear", "DequantizeLinear"}
 
@@ -99,7 +100,8 @@ def find_score(model: Model, name: str | None) -> Score:
     outputs = sorted(model.graph.outputs, key=lambda output: is_embedding(output) or are_places(output))
     for output in map(_numbers, outputs):
         value, activation = _before_activation(output)
-        if cotangent_of(value) is not None and _is_class_scores(value) and _is_class_scores(output):
+        scores = _is_class_scores(value) and _is_class_scores(output) and not _is_counted(output)
+        if scores and cotangent_of(value) is not None:
             return replace(_score(model, value), activation=activation)
     listed = ", ".join(f"{shown(o.name or '')} {typed(o)}" for o in model.graph.outputs) or "none"
     raise ScoreNotFound(
@@ -204,6 +206,21 @@ def _spread(value: ir.Value) -> ir.Value:
             break
         value = rest[0]
     return value
+
+
+def _is_counted(output: ir.Value) -> bool:
+    """Whether the picture decides how many numbers there are: candidates, as keypoints are, and no classes."""
+    if output.shape is None or len(output.shape) != 2 or isinstance(output.shape[1], int):
+        return False
+    waiting, seen = [output], {output}
+    while waiting:
+        node = waiting.pop().producer()
+        if node is not None and node.op_type in _COUNTS:
+            return True
+        given = {x for x in (() if node is None else node.inputs) if x is not None} - seen
+        seen |= given
+        waiting += given
+    return False
 
 
 def _is_class_scores(value: ir.Value) -> bool:

@@ -25,6 +25,7 @@ from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
 from cam_onnx.graph.candidates import Place
 from cam_onnx.graph.choice import Choice, choose
+from cam_onnx.graph.first_axes import widened_axes
 from cam_onnx.graph.fusion import cut_fusions
 from cam_onnx.graph.inside import Inside, find
 from cam_onnx.graph.linear_head import describe
@@ -116,7 +117,7 @@ def rewrite(
         # an output must declare its rank; the axes know it where shape inference does not
         dims = op.primal(layer).dims if layer.shape is not None else [None] * len(place.axes.order())
         lacks = len(dims) < len(place.axes.order())
-        absent = 1 if len(dims) == 2 else 0  # of a wave the channels, of a picture the batch
+        absent = 0 if widened_axes(layer) is None else 1  # of a wave the channels, of a picture the batch
         whole = partial(_widened, op, absent) if lacks else _same
         dims = [*dims[:absent], 1, *dims[absent:]] if lacks else dims
         entries.append(

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import Node, alike
 from cam_onnx.graph.cells import WINDOWS, WITHIN, Windows, kept, regrouped
-from cam_onnx.graph.first_axes import RECURRENT, first_axes
+from cam_onnx.graph.first_axes import RECURRENT, first_axes, widened_axes
 from cam_onnx.graph.positions import BESIDE, LIST, Positions, along, back, dims, merged
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
@@ -98,6 +98,8 @@ def _of_picture(value: ir.Value) -> Roles | None:
     if (axes := first_axes(value)) is not None:
         places = {axis: f"s{i}" for i, axis in enumerate(axes.spatial)} | {axes.batch: "n", axes.channel: "c"}
         return tuple(places[axis] for axis in range(rank))
+    if (axes := widened_axes(value)) is not None:
+        return ("n", *(f"s{axes.spatial.index(axis + 1)}" for axis in range(1, rank)))
     dims = [d if isinstance(d, int) else None for d in value.shape or ()]
     if rank >= 4 and dims[-1] in (1, 3, 4) and dims[1] not in (1, 3, 4):
         return ("n", *(f"s{i}" for i in range(rank - 2)), "c")
@@ -108,6 +110,8 @@ def _of_output(node: Node, index: int, roles: dict[ir.Value, Roles]) -> Roles | 
     y = node.outputs[index]
     rank = None if y.shape is None else len(y.shape)
     known = [(x, roles[x]) for x in node.inputs if x is not None and x in roles]
+    if node.op_type == "InstanceNormalization" and rank == 3:  # may be of groups, (N, G, the rest of them)
+        return None if node.inputs[0] is None else roles.get(node.inputs[0])
     last = "channels_last" in node.attributes and node.attributes["channels_last"].as_int()
     if node.op_type in _CHANNELS_FIRST and index == 0 and not last and not (known and LIST in known[0][1]):
         if rank is None or rank < 3:

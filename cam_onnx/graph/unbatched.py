@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from cam_onnx.axes import Axes
-from cam_onnx.graph.first_axes import ENTRYWISE, is_wave
+from cam_onnx.graph.first_axes import ENTRYWISE, widened_axes
 
 __all__ = ["axes_when_whole", "unbatched"]
 
@@ -45,12 +45,12 @@ def _order(value: ir.Value) -> str:
 def axes_when_whole(value: ir.Value) -> Axes | None:
     """Return the axes of an input that lacks one as they are once it has it; None: it lacks none.
 
-    A picture without a batch axis lacks one, and a wave without channels.
+    A picture without a batch axis lacks one, and a wave or a spectrogram without channels.
     """
     if value.producer() is not None:
         return None
-    if is_wave(value):
-        return Axes(0, 1, (2,))
+    if (widened := widened_axes(value)) is not None:
+        return widened
     return {"CHW": Axes(0, 1, (2, 3)), "HWC": Axes(0, 3, (1, 2)), "": None}[unbatched(value)]
 
 

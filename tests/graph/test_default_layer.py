@@ -107,7 +107,8 @@ def network(nodes: str, signature: str = "float[n,3,8,8] x", **weights: np.ndarr
         v2=rng.normal(size=(12, 5)), w2=rng.normal(size=(6, 6)), rowed=np.array([-1, 6]), back=np.array([2, 5, 6]),
         finer=np.array([[0, 0, 1], [0, 1, 1]]), two=np.array(2.0), w3=rng.normal(size=(6, 6, 3, 2)),
         shuffled=np.array([3, 1, 0, 2]), columns=np.array([0, 0, 12]), wl=rng.normal(size=(1, 20, 12)),
-        rl=rng.normal(size=(1, 20, 5)),
+        rl=rng.normal(size=(1, 20, 5)), groups=np.array([0, 1, -1]), triples=np.array([0, 2, -1]),
+        gridded=np.array([-1, 6, 2, 2]), unit=np.ones(1), nought=np.zeros(1), units=np.ones(2), noughts=np.zeros(2),
     )  # fmt: skip
     for name, value in given.items():
         if any(name in node.input for node in model.graph.node):
@@ -164,6 +165,14 @@ ENDINGS = {
     "a learned layer between what is not known and what is": (
         LIST + "k = Gather<axis=1>(t, shuffled) e = MatMul(k, w2) m = ReduceSum<keepdims=0>(e, axis) y = MatMul(m, v)",
         None,
+    ),
+    "normalised as one group: PoolFormer": (
+        CONV + "b = Reshape(r, groups) i = InstanceNormalization(b, unit, nought) n = Reshape(i, gridded) "
+        "m = ReduceMean<keepdims=0>(n, space) y = MatMul(m, v)", "n",
+    ),
+    "normalised in groups": (
+        CONV + "b = Reshape(r, triples) i = InstanceNormalization(b, units, noughts) n = Reshape(i, gridded) "
+        "m = ReduceMean<keepdims=0>(n, space) y = MatMul(m, v)", "n",
     ),
     "one position": (LIST + "m = Gather<axis=1>(t, first) y = MatMul(m, v)", "r"),
 }  # fmt: skip

@@ -99,6 +99,14 @@ NO_SCORE = {
         "score 'y' is INT64: it has no derivative",
     ),
     "a scalar": (("float y", "y = ReduceSum<keepdims=0>(logits)"), "y", "no known rank of at least 1"),
+    "as many as there are in the picture: SuperPoint": (
+        (
+            "float[N,k] y",
+            "i = NonZero(logits) t = Transpose<perm=[1,0]>(i) g = GatherND(logits, t) y = Unsqueeze(g, zero)",
+        ),
+        None,
+        "no output looks like class scores",
+    ),
     "a map only": (("float[N,4,6,6] y", "y = Relu(a)"), None, "no output looks like class scores"),
     "a map only, listed": (("float[N,4,6,6] y", "y = Relu(a)"), None, "its outputs: y float Nx4x6x6. Name the value"),
     "integers only": (
@@ -113,7 +121,7 @@ NO_SCORE = {
 def test_no_score(row):
     (output, nodes), name, words = NO_SCORE[row]
     with pytest.raises(ScoreNotFound) as caught:
-        find_score(tail(output, nodes), name)
+        find_score(tail(output, nodes, zero=np.array([0])), name)
     assert words in str(caught.value)
 
 
