@@ -55,6 +55,9 @@ ORDERS = {
         "a, last = GRU<hidden_size=2, layout=1>(x, wr, rr) t = Squeeze(last, one)", Axes(0, 2, (1,))),
     "entries of a list": ("float[N,30,2]", "t = MatMul(x, wm)", Axes(0, 2, (1,))),
     "a batch is added": ("float[2,30,30]", "t = Unsqueeze(x, none)", None),
+    "frames before channels, each a picture": ("float[N,8,3,6,6]", "t = Reshape(x, pictures)", Axes(0, 2, (1, 3, 4))),
+    "frames behind channels, each a picture": ("float[N,3,8,6,6]",
+        "u = Transpose<perm=[0,2,1,3,4]>(x) t = Reshape(u, pictures)", None),
     "other than moved": ("float[N,2,30]", "t = Softmax(x)", None),
 }  # fmt: skip
 
@@ -62,12 +65,13 @@ ORDERS = {
 @pytest.mark.parametrize("name", ORDERS)
 def test_the_first_convolution_says_which_axis_of_an_input_is_what(name):
     shape, nodes, axes = ORDERS[name]
-    rank = 5 if "volumes" in name else 4 if "two axes" in name or "squeeze" in name or "batch" in name else 3
+    pictures = any(word in name for word in ("two axes", "squeeze", "batch is", "frames"))
+    rank = 5 if "volumes" in name else 4 if pictures else 3
     proto = network(
         f"g ({shape} x) => (float[?] y)", f"{nodes} y = Conv(t, w)",
         {"w": np.ones((4, 2, *(1,) * (rank - 2)), "f4"), "widened": np.array([0, 1, 30, 2]), "one": np.array([1]),
-         "none": np.array([0]), "wr": np.ones((1, 6, 2), "f4"), "rr": np.ones((1, 6, 2), "f4"),
-         "wm": np.ones((2, 2), "f4")},
+         "pictures": np.array([-1, 3, 6, 6]), "none": np.array([0]), "wr": np.ones((1, 6, 2), "f4"),
+         "rr": np.ones((1, 6, 2), "f4"), "wm": np.ones((2, 2), "f4")},
     )  # fmt: skip
     assert first_axes(load(proto).values["x"]) == axes
 

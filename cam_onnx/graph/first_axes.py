@@ -26,9 +26,17 @@ _Order = tuple[int | None, ...]
 def first_axes(value: ir.Value) -> Axes | None:
     """Return the axes of an input; None: nothing is known of them."""
     order = _order(value)
-    if order is None or order[0] is None or order[1] is None:
+    if order is None:
+        return _of_frames(value)
+    if order[0] is None or order[1] is None:
         return None
     return Axes(order[0], order[1], tuple(axis for axis in order[2:] if axis is not None))
+
+
+def _of_frames(value: ir.Value) -> Axes | None:
+    """Return the axes of a video whose frames stand before the channels, (N, T, C, H, W), by their number."""
+    sizes = list(value.shape or ())
+    return Axes(0, 2, (1, 3, 4)) if len(sizes) == 5 and sizes[2] in (1, 3) and sizes[1] not in (1, 3) else None
 
 
 def widened_axes(value: ir.Value) -> Axes | None:
