@@ -363,6 +363,11 @@ def test_the_heads_that_were_not_taken_are_counted():
 DARKNET = "p8 = Conv<strides=[4,4]>(a, w255) p16 = Conv<strides=[8,8]>(a, w255) "
 
 ASKED = {
+    "features of tokens, as many by chance as a pyramid has candidates: DINOv3": (
+        row("float[N,5,48] last_hidden_state", "last_hidden_state = MatMul(r, w)", dict(r=(5, 8)).items(),
+            w=np.ones((8, 48), "f4")),
+        "a sequence (last_hidden_state: 48 numbers at every position of a sequence)",
+    ),
     "one row a candidate, no border behind the box": (
         row(f"float[N,{CELLS},9] y", "y = Relu(r)", dict(r=(CELLS, 9)).items()),
         "whether the fifth is an objectness cannot be told",
