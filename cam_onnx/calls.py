@@ -244,7 +244,8 @@ class Calls:
         try:
             while group := list(islice(source, size)):
                 full = np.stack(group + group[-1:] * ((fixed or 0) - len(group)))
-                found = engine.run(check_feeds(engine, feed(full)), names)
+                given = feed(full)
+                found = engine.run(check_feeds(engine, given, given.keys() - self._feeds.keys()), names)
                 done += len(group)
                 if self._tell is not None:
                     self._tell(done, count)

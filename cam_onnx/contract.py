@@ -79,6 +79,8 @@ class Contract:
         What a method reads of the inside of the network, by need: names of outputs.
     each, task : int, str
         Of how many classes each row of the logits (a box, a letter) is, 0: there are no rows; what the model does.
+    nothing : int
+        Of the classes of a row the one that stands for nothing and is not explained; -1: there is none.
     unbatched : {"CHW", "HWC", ""}
         The picture's input has no batch axis; preprocessing speaks of a batch of one.
     input_axes : Axes or None
@@ -113,6 +115,7 @@ class Contract:
     unbatched: str = ""
     input_axes: Axes | None = None
     without_channels: bool = False
+    nothing: int = -1
 
     @property
     def absent(self) -> int | None:
@@ -130,6 +133,8 @@ class Contract:
         for name in ("lists", "origin", "each", "task", "unbatched", "input_axes", "without_channels"):
             if not data[name]:
                 del data[name]
+        if self.nothing < 0:
+            del data["nothing"]
         schema = SCHEMA if any(layer.axes.tokens for layer in self.layers) else 1
         return json.dumps({"schema": schema, **data}, sort_keys=True, separators=(",", ":"))
 
@@ -170,7 +175,7 @@ class Contract:
                 raise ValueError("no layers or bad roles")
             for role in ("target", "logits", "score", "class"):
                 contract.roles[role]
-            typed = dict(original=dict, target=dict, batch_axis=int, each=int)
+            typed = dict(original=dict, target=dict, batch_axis=int, each=int, nothing=int)
             for name in ("score", "method", "activation", "table", "task", *typed):
                 if not isinstance(getattr(contract, name), typed.get(name, str)):
                     raise TypeError(f"{name} is {getattr(contract, name)!r}")

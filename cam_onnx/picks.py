@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cam_onnx.contract import Contract
 from cam_onnx.engine.evidence import Evidence
 from cam_onnx.engine.layout import picture_size
+from cam_onnx.errors import InputError
 from cam_onnx.kinds import Boxes, Kind
 
 __all__ = ["boxes", "letters", "picked", "placed"]
@@ -28,11 +29,22 @@ LOOKED_AT = 1000  # entries, best first
 
 
 def picked(kind: Kind | None, contract: Contract, found: Evidence, wanted: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return the entries of every sample: `wanted` are its classes, -1 for any."""
+    """Return the entries of every sample: `wanted` are its classes, -1 for any.
+
+    Raises
+    ------
+    InputError
+        The class that stands for nothing.
+    """
     chosen: list[list[int]] = []
     for i, classes in enumerate(wanted):
         values, group = found.logits[i], []
         for cls in classes:
+            if cls == contract.nothing != -1:
+                raise InputError(
+                    f"target: class {cls} of this detector stands for nothing, and no box has a score of it: give "
+                    "another class, or none for any (boxes)"
+                )
             if contract.target.get("kind") == "letters":
                 group += letters(values, contract.each, cls)
             else:

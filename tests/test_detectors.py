@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from cam_onnx import Boxes, Explainer
+from cam_onnx import Boxes, Explainer, InputError
 from cam_onnx.autodiff.model import load
 from cam_onnx.graph.detectors import find
 from cam_onnx.graph.heads import Head, Unchosen
@@ -105,6 +105,20 @@ def test_a_level_without_any_region_has_a_gradient_of_zero(split):
     assert explainer.verify(inputs=given).ok
 
 
+@pytest.mark.parametrize(("name", "nothing"), [("ssd", 0), ("faster_rcnn", 0), ("retinanet", -1), ("fcos", -1)])
+def test_the_class_that_stands_for_nothing_is_refused(name, nothing):
+    explainer = Explainer(DETECTORS[name]())
+    assert explainer.contract.nothing == nothing
+    given = {"image": seeded()[None]}
+    for target in (0, Boxes(2, cls=0)):
+        if nothing == 0:
+            with pytest.raises(InputError, match="class 0 of this detector stands for nothing"):
+                explainer.explain(inputs=given, target=target)
+        else:
+            assert set(explainer.explain(inputs=given, target=target).classes) == {0}
+    assert set(explainer.explain(inputs=given, target=1).classes) == {1}
+
+
 def test_where_scores_are_not_those_of_candidates_it_is_asked():
     """Another activation in front of the choice: nothing is known of what it chooses from."""
     model = DETECTORS["retinanet"]()
@@ -141,6 +155,47 @@ def test_torchvisions_detectors_need_no_target(name, tmp_path):
     explainer, given = check(file.read_bytes(), detectors.picture(size), size)
     if name == "ssdlite320_mobilenet_v3_large":  # the larger ones are verified for docs/exporters.md
         assert explainer.verify(inputs=given).ok
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "keypointrcnn_resnet50_fpn"])
+def test_gradients_behind_a_second_stage_are_pytorchs(name, tmp_path):
+    """PyTorch detaches the proposals and differentiates RoIAlign by the features alone: so do we.
+
+    Its second stage is given the file's own maps and regions: seeded backbones enlarge rounding, which moves regions.
+    """
+    pytest.importorskip("torchvision")
+    import torch
+
+    file, (size, _) = tmp_path / "detector.onnx", detectors.DETECTORS[name]
+    detectors.export(name, file)
+    explainer, picture = Explainer(file, providers="cpu"), detectors.picture(size)
+    given = {explainer.contract.roles["image"]: picture[None]}
+    found = explainer.explain(inputs=given)
+    row, cls = divmod(int(found.target[0]), explainer.contract.each)
+
+    proto = onnx.load(str(file))
+    aligned = [node for node in proto.graph.node if node.op_type == "RoiAlign" and "box_roi_pool" in node.name]
+    assert {node.input[0] for node in aligned} == set(found.layers)
+    parts = [found.layers[node.input[0]] for node in aligned]
+    corners = [node.input[1] for node in aligned]
+    proto.graph.output.extend(onnx.helper.make_tensor_value_info(name, 1, None) for name in corners)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    regions = np.concatenate(session.run(corners, {session.get_inputs()[0].name: picture}))
+
+    heads = detectors.built(name).double().roi_heads
+    maps = {str(i): torch.from_numpy(part.activations).double().requires_grad_() for i, part in enumerate(parts)}
+    pooled = heads.box_roi_pool(maps, [torch.from_numpy(regions).double()], [(size, size)])
+    logits, _ = heads.box_predictor(heads.box_head(pooled))
+    shares = logits.log_softmax(1)
+    ours = found.logits.reshape(-1, shares.shape[1])[row, 1:]
+    [same] = np.flatnonzero(np.abs(shares.detach().numpy()[:, 1:] - ours).max(axis=1) < 1e-4)
+    theirs = torch.autograd.grad(shares[same, cls], list(maps.values()), allow_unused=True)
+    largest = max(float(abs(each).max()) for each in theirs if each is not None)
+    assert largest > 0
+    for part, each in zip(parts, theirs, strict=True):
+        expected = np.zeros_like(part.gradients) if each is None else each.numpy()
+        # a level's gradient is summed in float32 over a thousand channels and 49 bins
+        assert np.abs(part.gradients - expected).max() < 1e-4 * largest
 
 
 def test_the_page_has_rows_of_the_command_in_its_order():

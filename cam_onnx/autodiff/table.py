@@ -197,6 +197,10 @@ class Table:
                 return rule
         return self.base.find(op_type, opset, domain) if self.base else None
 
+    def of(self, op_type: str) -> list[Rule]:
+        """Return the rules of a standard operator, of every opset."""
+        return self._rules.get(("", op_type)) or (self.base.of(op_type) if self.base else [])
+
     def __iter__(self) -> Iterator[Rule]:
         """Iterate over this table's own rules, sorted by operator."""
         for key in sorted(self._rules):

@@ -7,7 +7,7 @@ before any runtime: runtimes cast, broadcast and misread (big-endian floats) wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -137,10 +137,11 @@ def open(  # noqa: A001
     return opened
 
 
-def check_feeds(engine: Engine, feeds: Mapping[str, Any]) -> dict[str, Array]:
+def check_feeds(engine: Engine, feeds: Mapping[str, Any], inner: Container[str] = ()) -> dict[str, Array]:
     """Return the feeds as contiguous arrays in the machine's byte order, after checking that the model takes them.
 
-    Nothing is cast: a float64 picture for a float32 network is more often a mistake than a wish.
+    Nothing is cast: a float64 picture for a float32 network is more often a mistake than a wish. `inner`: values from
+    inside a network, which may be empty; a level of a pyramid may have no region.
 
     Raises
     ------
@@ -157,7 +158,7 @@ def check_feeds(engine: Engine, feeds: Mapping[str, Any]) -> dict[str, Array]:
             raise InputError(f"the model needs an input {' and '.join(map(str, odd))}, which cam_onnx cannot feed")
         listed = " and ".join(map(str, missing))
         raise InputError(f"input {listed} is missing: give it as well (inputs=, --input NAME=FILE.npy)")
-    return {name: _checked(known[name], value) for name, value in feeds.items()}
+    return {name: _checked(known[name], value, name in inner) for name, value in feeds.items()}
 
 
 def find_input(inputs: Sequence[Tensor], name: str) -> Tensor:
@@ -171,24 +172,24 @@ def find_input(inputs: Sequence[Tensor], name: str) -> Tensor:
     return known[name]
 
 
-def _checked(tensor: Tensor, value: Any) -> Array:
+def _checked(tensor: Tensor, value: Any, inner: bool) -> Array:
     label = f"input {shown(tensor.name)!r}"
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"{label}: not an array ({error})") from None
     array = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
-    check_form(tensor, array.dtype.name, array.shape)
+    check_form(tensor, array.dtype.name, array.shape, empty=inner)
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         first = tuple(int(i) for i in np.unravel_index(int(finite.argmin()), array.shape))
         raise InputError(f"{label}: {array[first]} at index {first} (first of {int((~finite).sum())} not finite)")
     return array
 
 
-def check_form(tensor: Tensor, dtype: str, shape: Sequence[int], any_batch: bool = False) -> None:
+def check_form(tensor: Tensor, dtype: str, shape: Sequence[int], any_batch: bool = False, empty: bool = False) -> None:
     """Refuse (InputError) an array of another type or shape than the model's input takes.
 
-    `any_batch`: the first dimension may differ, since runs are split.
+    `any_batch`: the first dimension may differ, since runs are split. `empty`: open dimensions may be 0.
     """
     label = f"input {shown(tensor.name)!r}"
     if not _feedable(tensor.dtype):
@@ -203,7 +204,7 @@ def check_form(tensor: Tensor, dtype: str, shape: Sequence[int], any_batch: bool
             )
         for axis, (want, got) in enumerate(zip(tensor.shape, shape, strict=True)):
             fixed = isinstance(want, int) and (axis > 0 or not any_batch)
-            if want != got and (fixed or got == 0):
+            if want != got and (fixed or (got == 0 and not empty)):
                 raise InputError(
                     f"{label}: dimension {axis} is {got}, expected {want if isinstance(want, int) else 'at least 1'} "
                     f"(the model's shape is {shape_text(tensor.shape)}, yours {shape_text(shape)})"

@@ -161,7 +161,7 @@ def run_head(
         for part, count in parts:
             mine, column = column[:count], column[count:]
             size = 1 if cut.contract.single else len(part[cut.crossing[0]])
-            evidence = gather(head, cut.contract, part, mine + mine[-1:] * (size - count), of_picture)
+            evidence = gather(head, cut.contract, part, mine + mine[-1:] * (size - count), of_picture, cut.crossing)
             found.append(pick(evidence, range(count)))
         runs.append(join(found))
         if progress is not None:

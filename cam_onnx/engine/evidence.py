@@ -8,7 +8,7 @@ tokens are laid out on their grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,7 @@ def gather(
     feeds: Mapping[str, Any],
     target: Any = -1,
     size: Sequence[int] | None = None,
+    inner: Container[str] = (),
 ) -> Evidence:
     """Run a converted model once.
 
@@ -76,6 +77,8 @@ def gather(
         Class indices in the flattened logits; -1 is the largest. Length 1 serves every sample.
     size : sequence of int, optional
         Of the picture, where it is not among the feeds: grids of tokens may depend on it.
+    inner : names, optional
+        Of feeds from inside a network; see `check_feeds`.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def gather(
     if classes.dtype.kind not in "iu" or classes.ndim != 1:
         raise InputError(f"target: expected class indices, got {classes.dtype.name} of shape {classes.shape}")
     with_target = {**feeds, contract.roles["target"]: classes.astype(np.int64)}
-    checked = check_feeds(engine, with_target)
+    checked = check_feeds(engine, with_target, inner)
     corners = [name] if (name := contract.roles.get("boxes")) in {output.name for output in engine.outputs} else []
     found = engine.run(checked, [*wanted, *filter(None, corners)])
     size = picture_size(contract, checked) if size is None else size

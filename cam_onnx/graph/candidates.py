@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.backward import mark
 from cam_onnx.autodiff.model import Model
-from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import Axes
 from cam_onnx.errors import shown
+from cam_onnx.graph.held import DERIVATIVE
 from cam_onnx.graph.locate import Score, fed
 from cam_onnx.graph.roles import axes_of, follow, has_extent
 
@@ -41,7 +41,7 @@ def candidates(model: Model, score: Score) -> list[Place]:
 def on_path(model: Model, score: Score) -> list[ir.Value]:
     """Return every inner value of which the score has a derivative, also where none reaches the input (Round)."""
     inner = [y for node in model.graph for y in node.outputs]
-    path = mark(model.graph, [*fed(model), *inner], [model.values[score.name]], model.opset, RULES)
+    path = mark(model.graph, [*fed(model), *inner], [model.values[score.name]], model.opset, DERIVATIVE)
     return [y for y in inner if y in path.values and y.name != score.name]
 
 

@@ -165,7 +165,7 @@ def convert(
             if method.needs_gradient:
                 raise
             made = rewrite(seeded.model, seeded.values, places, target_input, gradients=False, **how)
-        contract = made[1].with_(each=seeded.each, task="" if task is None else task.name)
+        contract = made[1].with_(each=seeded.each, nothing=seeded.nothing, task="" if task is None else task.name)
         if seeded.boxes:
             contract.roles["boxes"] = seeded.boxes
         cuts = cut_fusions([prepared.values[name] for name in seeded.read])

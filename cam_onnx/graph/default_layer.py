@@ -14,13 +14,13 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.backward import label, mark
 from cam_onnx.autodiff.model import Model
-from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import Axes
 from cam_onnx.errors import shown
 from cam_onnx.graph.alike import alike
 from cam_onnx.graph.dense_layers import VIEWS, dense_layers
 from cam_onnx.graph.extent import ALIGNED, Extent
 from cam_onnx.graph.first_axes import RECURRENT
+from cam_onnx.graph.held import DERIVATIVE
 from cam_onnx.graph.roles import REGIONS, Roles
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.strides import Strides, strides
@@ -39,7 +39,7 @@ _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
 def extent_of(model: Model, score: ir.Value, found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]) -> Extent:
     """Return where positions are held on the way to a score."""
     given = [value for value in model.graph.inputs if not is_state(model.graph, value)]
-    path = mark(model.graph, [*given, *found], [score], model.opset, RULES)
+    path = mark(model.graph, [*given, *found], [score], model.opset, DERIVATIVE)
     return Extent(model.graph, path, score, roles)
 
 

@@ -7,7 +7,7 @@ the picture's size) becomes an input of the head and an output of the trunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,12 +22,12 @@ from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.contract import Contract
 from cam_onnx.errors import LayerNotFound
 from cam_onnx.graph.candidates import Place
+from cam_onnx.graph.held import ancestors, held_nodes
 from cam_onnx.graph.locate import Score, fed
 from cam_onnx.graph.rewrite import rewrite
 
 __all__ = [
     "Head",
-    "ancestors",
     "between",
     "constant_nodes",
     "cut_head",
@@ -154,22 +154,13 @@ def with_real_layers(model: Model, names: Sequence[str]) -> tuple[Model, dict[st
 
 
 def between(nodes: Sequence[ir.Node], layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
-    """Nodes that depend on a layer and that the score depends on."""
-    behind, reached = set(layers), []
+    """Nodes that depend on a layer and that the score depends on, but for those that are held."""
+    behind, reached, apart = set(layers), [], held_nodes(nodes, score)
     for node in nodes:
-        if any(x in behind for x in reads(node)):
+        if node not in apart and any(x in behind for x in reads(node)):
             reached.append(node)
             behind.update(node.outputs)
     return ancestors(reached, [score])
-
-
-def ancestors(nodes: Sequence[ir.Node], values: Iterable[ir.Value]) -> list[ir.Node]:
-    wanted, found = set(values), []
-    for node in reversed(nodes):
-        if any(y in wanted for y in node.outputs):
-            found.append(node)
-            wanted.update(reads(node))
-    return found[::-1]
 
 
 def constant_nodes(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Node]:

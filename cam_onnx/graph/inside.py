@@ -11,10 +11,10 @@ from cam_onnx.autodiff.backward import mark
 from cam_onnx.autodiff.emit import Emitter
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.path import Path
-from cam_onnx.autodiff.table import RULES
 from cam_onnx.autodiff.val import Val, cotangent_of
 from cam_onnx.errors import LayerNotFound, shown
 from cam_onnx.graph import attention, biases
+from cam_onnx.graph.held import DERIVATIVE
 
 __all__ = ["Inside", "find"]
 
@@ -71,7 +71,7 @@ def find(model: Model, picture: ir.Value | None, score: ir.Value, needs: Sequenc
     if picture is None or not picture.name:
         raise LayerNotFound(f"{model.name}: {' and '.join(needs)} are looked for from the picture on, and no input of "
                             "the model looks like one")  # fmt: skip
-    way = mark(model.graph, [picture], [score], model.opset, RULES)
+    way = mark(model.graph, [picture], [score], model.opset, DERIVATIVE)
     if "biases" in needs:
         return Inside(tuple(needs), biases.biased(way), [], way)
     values = attention.probabilities(way)

@@ -13,13 +13,13 @@ from cam_onnx.autodiff import spelling
 from cam_onnx.autodiff.backward import mark
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.skeleton import MADE
-from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import KEY, Contract, Preprocess
 from cam_onnx.errors import CamOnnxError, LayerNotFound
 from cam_onnx.graph.asked_layers import Asked
 from cam_onnx.graph.blocked import refuse_blocked, runtime_only
 from cam_onnx.graph.candidates import Place
 from cam_onnx.graph.facts import facts
+from cam_onnx.graph.held import DERIVATIVE
 from cam_onnx.graph.layers import find_layers, find_stages
 from cam_onnx.graph.locate import Score, fed, picture_input
 from cam_onnx.graph.roles import follow
@@ -169,7 +169,7 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
     if found is not None:
         default = attempt(lambda: find_layers(prepared, None, found))
         places = _candidates(prepared, found, default or [])
-        path = mark(prepared.graph, fed(prepared), [prepared.values[found.name]], prepared.opset, RULES)
+        path = mark(prepared.graph, fed(prepared), [prepared.values[found.name]], prepared.opset, DERIVATIVE)
         for name, nodes in sorted(path.refused.items()):
             count = f"{len(nodes)} node{'s'[: len(nodes) > 1]}"
             unsupported.append(f"{name}: {count}, first {nodes[-1].name or nodes[-1].outputs[0].name!r}")

@@ -13,10 +13,10 @@ import onnx
 from cam_onnx.autodiff.backward import givers, label, mark
 from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model
-from cam_onnx.autodiff.table import RULES
 from cam_onnx.contract import Axes, Contract
 from cam_onnx.errors import shown
 from cam_onnx.graph.candidates import Place
+from cam_onnx.graph.held import DERIVATIVE
 from cam_onnx.graph.locate import find_score
 from cam_onnx.graph.original import original
 from cam_onnx.graph.rewrite import rewrite
@@ -85,7 +85,7 @@ def probe(data: bytes, folder: str | None, contract: Contract) -> Probe:
 def _probe(model: Model, contract: Contract) -> Probe:
     score = find_score(model, contract.score)
     value = model.values[score.name]
-    path = mark(model.graph, [model.values[layer.name] for layer in contract.layers], [value], model.opset, RULES)
+    path = mark(model.graph, [model.values[layer.name] for layer in contract.layers], [value], model.opset, DERIVATIVE)
     on_path = {v.name for v in path.values if v.name and v is not value and v.shape is not None}
     names = [name for name in model.values if name in on_path]
     places = [Place(name, Axes(spatial=())) for name in names]
@@ -93,7 +93,7 @@ def _probe(model: Model, contract: Contract) -> Probe:
     uncut = set(givers(value))
     steps = []
     for node in reversed(path.nodes):
-        rule = RULES.find(node.op_type, model.opset, node.domain)
+        rule = DERIVATIVE.find(node.op_type, model.opset, node.domain)
         reads = tuple(x.name for x in node.inputs if x is not None and x.name in on_path)
         gives = tuple(y.name or "" for y in node.outputs if y in path.values)
         cuts = rule is not None and rule.inside is not None and node not in uncut

@@ -17,6 +17,7 @@ from cam_onnx.autodiff.functions import calls, key, reachable
 from cam_onnx.autodiff.model import ModelLike, load
 from cam_onnx.autodiff.order import order
 from cam_onnx.autodiff.table import RULES, Rule, Vjp, zero
+from cam_onnx.graph.held import DERIVATIVE
 from cam_onnx.graph.locate import fed, find_score
 from cam_onnx.limits import DEFAULTS, Limits
 
@@ -81,7 +82,7 @@ def operators(model: ModelLike | None = None, score: str | None = None, limits: 
     if loaded.opset < spelling.LOWEST:
         loaded = loaded.raise_to(spelling.LOWEST)
     found = find_score(loaded, score)
-    path = mark(loaded.graph, fed(loaded), [loaded.values[found.name]], loaded.opset, RULES)
+    path = mark(loaded.graph, fed(loaded), [loaded.values[found.name]], loaded.opset, DERIVATIVE)
     functions = {(f.domain, f.name): _called(f, loaded.proto) for f in loaded.proto.functions}
     counts = Counter((node.domain, node.op_type) for node in path.nodes)
     return [

@@ -15,7 +15,8 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
-from cam_onnx.graph.head import ancestors, between, constant_nodes, extract, is_constant, with_real_layers
+from cam_onnx.graph.head import between, constant_nodes, extract, is_constant, with_real_layers
+from cam_onnx.graph.held import DERIVATIVE, ancestors
 from cam_onnx.graph.locate import fed
 
 __all__ = ["Curved", "Halves", "curved", "halves", "scorer"]
@@ -92,7 +93,7 @@ def curved(data: bytes, contract: Contract, layer: Layer) -> Curved:
     UnsupportedOperators
         The gradient holds operators without a gradient of their own.
     """
-    model = gradient(data, wrt=[layer.name], of=[layer.gradients])
+    model = gradient(data, wrt=[layer.name], of=[layer.gradients], table=DERIVATIVE)
     return Curved(model, model.graph.input[-1].name, model.graph.output[-1].name)
 
 

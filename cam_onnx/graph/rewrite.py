@@ -27,6 +27,7 @@ from cam_onnx.graph.candidates import Place
 from cam_onnx.graph.choice import Choice, choose
 from cam_onnx.graph.first_axes import widened_axes
 from cam_onnx.graph.fusion import cut_fusions
+from cam_onnx.graph.held import held
 from cam_onnx.graph.inside import Inside, find
 from cam_onnx.graph.linear_head import describe
 from cam_onnx.graph.locate import Score
@@ -75,6 +76,7 @@ def rewrite(
         The score does not depend on a layer through any derivative.
     UnsupportedOperators
     """
+    table = held(table)
     value = model.values[score.name]
     layers = [model.values[place.name] for place in places]
     op = Emitter(model.opset, model.names())

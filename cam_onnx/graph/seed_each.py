@@ -29,13 +29,17 @@ __all__ = ["Rows", "area", "head_of", "rows"]
 
 @dataclass(frozen=True)
 class Rows:
-    """Values (N, rows * C), C, and corners (N, rows, 4), or of every entry, in pixels of the input or parts of it."""
+    """Values (N, rows * C), C, and corners (N, rows, 4), or of every entry, in pixels of the input or parts of it.
+
+    `nothing`: the class that stands for nothing, of which no row has a score; -1: none does.
+    """
 
     values: Val
     classes: int
     total: int | None
     corners: Val | None = None
     batch: int | None = None  # None: the source's
+    nothing: int = -1
 
 
 def head_of(model: Model) -> Head:
@@ -131,7 +135,8 @@ def _unchosen(op: Emitter, model: Model, head: Head) -> Rows:
             pads = [0, 1, 0, 0, 0, 0] if head.activation == "first" else [0, 0, 0, 0, 1, 0]
             corners = op.Reshape(op.Pad(apart, pads), [-1, 4])
         corners = op.Unsqueeze(corners, [0])
-    return Rows(op.Flatten(table, axis=1), classes, None, corners, batch=1)
+    nothing = {"first": 0, "last": classes - 1}.get(head.activation, -1)
+    return Rows(op.Flatten(table, axis=1), classes, None, corners, batch=1, nothing=nothing)
 
 
 def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:

@@ -43,7 +43,8 @@ class Chosen:
 class Seeded:
     """A model with its score. `values`: in which a class is chosen. `chosen`: where that is done already.
 
-    `each`: of how many classes each row of the values is (`cam_onnx.contract.Contract.each`); `boxes`: an output.
+    `each`: of how many classes each row of the values is, and which of them is `nothing` (`cam_onnx.Contract`);
+    `boxes`: an output.
     """
 
     model: Model
@@ -52,6 +53,7 @@ class Seeded:
     read: tuple[str, ...] = ()
     each: int = 0
     boxes: str = ""
+    nothing: int = -1
 
 
 def base(model: Model, kind: Kind | None, score: str | None) -> Score:
@@ -146,7 +148,8 @@ def _rows(op: Emitter, model: Model, score: Score, source: ir.Value, kind: Kind)
         boxes = placed.name
     extended = model.of(append(model.proto, op, outputs))
     values = Score(named.name, single=False, classes=found.total, activation=score.activation)
-    return Seeded(extended, values, read=(score.name,), each=found.classes, boxes=boxes)
+    read = (score.name,)
+    return Seeded(extended, values, read=read, each=found.classes, boxes=boxes, nothing=found.nothing)
 
 
 def _batch(model: Model, source: ir.Value) -> int | str | None:

@@ -24,7 +24,7 @@ from cam_onnx.graph.heads import Head
 from tools.exporters import page
 from tools.said import said
 
-__all__ = ["DETECTORS", "KEYS", "OPSET", "export", "first", "main", "picture", "probability", "verdicts"]
+__all__ = ["DETECTORS", "KEYS", "OPSET", "built", "export", "first", "main", "picture", "probability", "verdicts"]
 
 ROOT = Path(__file__).parent.parent.parent
 KEPT = ROOT / "build" / "detectors"
@@ -53,8 +53,8 @@ def picture(size: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(0).random((3, size, size), dtype=np.float32)
 
 
-def export(name: str, out: Path) -> None:
-    """Write a detector of torchvision with seeded weights; heads are scaled so that no score is saturated."""
+def built(name: str) -> Any:
+    """Return a detector of torchvision with seeded weights; heads are scaled so that no score is saturated."""
     import torch
     from torchvision.models import detection
 
@@ -85,6 +85,14 @@ def export(name: str, out: Path) -> None:
             model.rpn.head.bbox_pred.weight.mul_(0.02)
             model.roi_heads.box_predictor.cls_score.weight.mul_(0.001)
             model.roi_heads.box_predictor.bbox_pred.weight.mul_(0.0005)
+    return model
+
+
+def export(name: str, out: Path) -> None:
+    """Write the file of `built`."""
+    import torch
+
+    model, (size, _) = built(name), DETECTORS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(model, ([torch.rand(3, size, size)],), str(out), dynamo=False, opset_version=OPSET)
