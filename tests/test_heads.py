@@ -12,8 +12,12 @@ EXPECTED = {
     ("RTDetrForObjectDetection", "dynamo=True"): ("detection", "linear_42", ["16 × 16", "8 × 8", "4 × 4"], ""),
     ("YolosForObjectDetection", "dynamo=False"): ("detection", "logits", ["8 × 12"], ""),
     ("SegformerForSemanticSegmentation", "dynamo=False"): ("semantic segmentation", "logits", ["32 × 32"], ""),
+    ("MaskFormerForInstanceSegmentation", "dynamo=False"): (
+        "segmentation by queries", "class_queries_logits", ["4 × 4"], "",
+    ),
+    ("VitPoseForPoseEstimation, classic decoder", "dynamo=False"): ("keypoints", "heatmaps", ["32 × 24"], ""),
     ("CLIPVisionModelWithProjection", "dynamo=False"): ("", "", ["8 × 8"], "similar:FILE.npy"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.zoo

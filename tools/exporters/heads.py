@@ -15,7 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ class Head:
 
 
 def _best(logits: Array, found: Explanation) -> Found:
+    """The largest of classes, (C,), or of the classes of each box or query, (B, C): numbered row by row."""
     return Found(bool(found.target[0] == logits.argmax()), abs(float(found.score[0] - logits.max())))
 
 
@@ -99,16 +100,21 @@ def _boxes(scores: Callable[[Array], Array]) -> Beside:
     """The best class of all boxes, its score, and its box."""
 
     def beside(found: Explanation, outputs: Mapping[str, Array]) -> Found:
-        logits, boxes, picture = outputs["logits"][0], outputs["pred_boxes"][0], outputs["pixel_values"]
-        chosen = scores(logits)
-        row, cls = np.unravel_index(chosen.argmax(), chosen.shape)
-        x, y, width, height = boxes[row] * np.tile(picture.shape[:-3:-1], 2)
+        chosen, picture = scores(outputs["logits"][0]), outputs["pixel_values"]
+        x, y, width, height = outputs["pred_boxes"][0][_row(chosen)] * np.tile(picture.shape[:-3:-1], 2)
         corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-        assert found.classes is not None
-        box = float(np.abs(np.subtract(found.boxes[0], corners)).max())
-        return Found(bool(found.classes[0] == cls), abs(float(found.score[0] - chosen[row, cls])), box)
+        return replace(_best(chosen, found), box=float(np.abs(np.subtract(found.boxes[0], corners)).max()))
 
     return beside
+
+
+def _queries(found: Explanation, outputs: Mapping[str, Array]) -> Found:
+    """The query that is surest of a class, that class, and its score."""
+    return _best(_but_nothing(outputs["class_queries_logits"][0]), found)
+
+
+def _row(chosen: Array) -> int:
+    return int(chosen.argmax() // chosen.shape[1])
 
 
 def _but_nothing(logits: Array) -> Array:
@@ -123,13 +129,14 @@ def _each(logits: Array) -> Array:
     return logits
 
 
+def _peak(found: Explanation, outputs: Mapping[str, Array]) -> Found:
+    """The keypoint with the largest value of all heatmaps."""
+    return _best(outputs["heatmaps"][0].max(axis=(1, 2)), found)
+
+
 def _similar(found: Explanation, outputs: Mapping[str, Array]) -> Found:
     one, other = (vector / np.linalg.norm(vector) for vector in (outputs["image_embeds"][0], outputs["reference"][0]))
     return Found(True, abs(float(found.score[0] - one @ other)))
-
-
-def _number(read: Callable[[Mapping[str, Array]], Any]) -> Beside:
-    return lambda found, outputs: Found(True, abs(float(found.score[0] - read(outputs))))
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
@@ -177,14 +184,30 @@ def _segformer(package: Any) -> Any:
     return package.SegformerForSemanticSegmentation(config)
 
 
-def _mask2former(package: Any) -> Any:
-    backbone = package.SwinConfig(
+def _stages(package: Any) -> Any:
+    return package.SwinConfig(
         image_size=128, embed_dim=16, depths=[1] * 4, num_heads=[1, 2, 2, 4], window_size=4,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
+
+
+def _maskformer(package: Any) -> Any:
+    decoder = package.DetrConfig(
+        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+        encoder_ffn_dim=64, decoder_ffn_dim=64, num_queries=8,
+    )  # fmt: skip
+    config = package.MaskFormerConfig(
+        backbone_config=_stages(package), decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32,
+        num_labels=5,
+    )  # fmt: skip
+    return package.MaskFormerForInstanceSegmentation(config)
+
+
+def _mask2former(package: Any) -> Any:
     config = package.Mask2FormerConfig(
-        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=64,
-        encoder_layers=2, decoder_layers=3, num_attention_heads=4, dim_feedforward=64, num_queries=8, num_labels=5,
+        backbone_config=_stages(package), feature_size=32, mask_feature_size=32, hidden_dim=32,
+        encoder_feedforward_dim=64, encoder_layers=2, decoder_layers=3, num_attention_heads=4, dim_feedforward=64,
+        num_queries=8, num_labels=5,
     )  # fmt: skip
     return package.Mask2FormerForUniversalSegmentation(config)
 
@@ -213,36 +236,30 @@ def _swin(package: Any) -> Any:
     return package.SwinForImageClassification(config)
 
 
-def _vitpose(package: Any) -> Any:
+def _vitpose(package: Any, simple: bool) -> Any:
     backbone = package.VitPoseBackboneConfig(
         image_size=[64, 48], patch_size=[8, 8], mlp_ratio=2, num_experts=1, out_indices=[3], **_TOWER
     )
-    config = package.VitPoseConfig(backbone_config=backbone, num_labels=5, scale_factor=4, use_simple_decoder=True)
+    config = package.VitPoseConfig(backbone_config=backbone, num_labels=5, scale_factor=4, use_simple_decoder=simple)
     return package.VitPoseForPoseEstimation(config)
 
 
 BOXES, QUERIES = ("logits", "pred_boxes"), ("class_queries_logits", "masks_queries_logits")
 HEADS: dict[str, Head] = {
     "DetrForObjectDetection": Head(lambda p: _detr(p, "Detr"), BOXES, (128, 128), _boxes(_but_nothing)),
-    "ConditionalDetrForObjectDetection": Head(
-        lambda p: _detr(p, "ConditionalDetr"), BOXES, (128, 128), _boxes(_each)
-    ),
+    "ConditionalDetrForObjectDetection": Head(lambda p: _detr(p, "ConditionalDetr"), BOXES, (128, 128), _boxes(_each)),
     "RTDetrForObjectDetection": Head(_rt_detr, BOXES, (128, 128), _boxes(_each)),
     "YolosForObjectDetection": Head(_yolos, BOXES, (64, 96), _boxes(_but_nothing)),
     "SegformerForSemanticSegmentation": Head(_segformer, ("logits",), (128, 128), _area),
-    "Mask2FormerForUniversalSegmentation": Head(
-        _mask2former, QUERIES, (128, 128), _number(lambda outputs: outputs[QUERIES[0]][0, 3, 2]),
-        f"value:{QUERIES[0]}[:,3,2]",
-    ),
+    "MaskFormerForInstanceSegmentation": Head(_maskformer, QUERIES, (128, 128), _queries),
+    "Mask2FormerForUniversalSegmentation": Head(_mask2former, QUERIES, (128, 128), _queries),
     "CLIPVisionModelWithProjection": Head(_clip, ("image_embeds",), (64, 64), _similar, "similar:FILE.npy"),
     "Dinov2WithRegistersForImageClassification": Head(_dinov2, ("logits",), (64, 64), _classes),
     "ViTForImageClassification": Head(_vit, ("logits",), (64, 64), _classes),
     "SwinForImageClassification": Head(_swin, ("logits",), (64, 64), _classes),
-    "VitPoseForPoseEstimation": Head(
-        _vitpose, ("heatmaps",), (64, 48), _number(lambda outputs: outputs["heatmaps"][0, 2].max()),
-        "value:heatmaps[:,2].max()",
-    ),
-}  # fmt: skip
+    "VitPoseForPoseEstimation": Head(lambda p: _vitpose(p, True), ("heatmaps",), (64, 48), _peak),
+    "VitPoseForPoseEstimation, classic decoder": Head(lambda p: _vitpose(p, False), ("heatmaps",), (64, 48), _peak),
+}
 KEYS = [f"`{name}` | {exporter}, opset {opset}" for name in HEADS for exporter, opset in EXPORTERS.items()]
 
 
@@ -341,7 +358,7 @@ def measured(name: str, data: bytes) -> Exported:
             what = f"{head.told.partition(':')[0]}:"
             if not head.told or what not in str(error):
                 raise
-            told = f"similar:{reference}" if what == "similar:" else head.told
+            told = head.told.replace(reference.name, str(reference))
             explainer, asks = Explainer(data, target=told, providers="cpu"), head.told
         explanation = explainer.explain(inputs=given)
         check = explainer.verify(inputs=given)
