@@ -496,24 +496,27 @@ def functions() -> onnx.ModelProto:
     )  # fmt: skip
 
 
-@spelling("onnxscript, by hand", 20, 10, "constants in Constant nodes, the mean by ReduceMean over all but two axes, "
-          "no names of nodes", "none: by hand, with the names that onnxscript gives")  # fmt: skip
+@spelling("onnxscript, by hand", 20, 10, "weights are Constant nodes, the mean by ReduceMean over the axes of another, "
+          "values by the names of variables, nodes called n and a number", "onnxscript 0.7.2")  # fmt: skip
 def onnxscript() -> onnx.ModelProto:
     (w1, b1), (w2, b2) = folded("conv1"), folded("conv2")
-    return written(
+    model = written(
         """network (float[N,3,32,32] image) => (float[N,5] return_val) {
-            tmp = Conv<pads=[1,1,1,1]>(image, w1, b1)
-            tmp_0 = Relu(tmp)
-            tmp_1 = MaxPool<kernel_shape=[2,2], strides=[2,2]>(tmp_0)
-            tmp_2 = Conv<pads=[1,1,1,1]>(tmp_1, w2, b2)
-            x = Relu(tmp_2)
-            axes = Constant<value_ints=[2,3]>()
-            tmp_3 = ReduceMean<keepdims=0>(x, axes)
-            tmp_4 = MatMul(tmp_3, fc_w)
-            return_val = Add(tmp_4, fc_b)
+            tmp_1 = Conv<pads=[1,1,1,1]>(image, tmp, tmp_0)
+            x = Relu(tmp_1)
+            x_2 = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)
+            tmp_5 = Conv<pads=[1,1,1,1]>(x_2, tmp_3, tmp_4)
+            x_6 = Relu(tmp_5)
+            x_7 = ReduceMean<keepdims=0>(x_6, const)
+            return_val = Gemm<transB=1>(x_7, tmp_8, tmp_9)
         }""",
-        dict(w1=w1, b1=b1, w2=w2, b2=b2, fc_w=weights()["fc.w"].T, fc_b=weights()["fc.b"]), 20, 10, "",
+        dict(tmp=w1, tmp_0=b1, tmp_3=w2, tmp_4=b2, const=np.array([2, 3]), tmp_8=weights()["fc.w"],
+             tmp_9=weights()["fc.b"]),
+        20, 10, "",
     )  # fmt: skip
+    for number, node in enumerate(_in_constants(model).graph.node):
+        node.name = f"n{number}"
+    return model
 
 
 @spelling("spox, by hand", 14, 10, "weights are Constant nodes among the others, outputs <operator>_<number>_<output>, "
@@ -542,18 +545,29 @@ def spox() -> onnx.ModelProto:
     return _in_constants(model)
 
 
-@spelling("skl2onnx behind a convolutional network", 17, 8, "the label is the first output, an integer of "
-          "ArrayFeatureExtractor (ai.onnx.ml); probabilities the second", "skl2onnx 1.20.0, MLPClassifier")  # fmt: skip
-def skl2onnx() -> onnx.ModelProto:
-    (w1, b1), (w2, b2) = folded("conv1"), folded("conv2")
-    return written(
-        """merged (float[N,3,32,32] image) => (int64[N] label, float[N,5] probabilities) {
+_CONVOLUTIONS = """
             c1 = Conv<pads=[1,1,1,1]>(image, w1, b1)
             r1 = Relu(c1)
             p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r1)
             c2 = Conv<pads=[1,1,1,1]>(p, w2, b2)
             r2 = Relu(c2)
-            g = GlobalAveragePool(r2)
+            g = GlobalAveragePool(r2)"""
+
+
+def features() -> onnx.ModelProto:
+    """Return the network without its last layer, to be put in front of one."""
+    (w1, b1), (w2, b2) = folded("conv1"), folded("conv2")
+    text = f"features (float[N,3,32,32] image) => (float[N,12] flat) {{ {_CONVOLUTIONS} flat = Flatten(g) }}"
+    return written(text, dict(w1=w1, b1=b1, w2=w2, b2=b2), 17, 8, "")
+
+
+@spelling("skl2onnx behind a convolutional network", 17, 8, "the label is the first output, an integer of "
+          "ArrayFeatureExtractor (ai.onnx.ml); probabilities the second", "skl2onnx 1.20.0, MLPClassifier")  # fmt: skip
+def skl2onnx() -> onnx.ModelProto:
+    (w1, b1), (w2, b2) = folded("conv1"), folded("conv2")
+    return written(
+        f"""merged (float[N,3,32,32] image) => (int64[N] label, float[N,5] probabilities) {{
+            {_CONVOLUTIONS}
             X = Flatten(g)
             cast_input = Cast<to=1>(X)
             mul_result = MatMul(cast_input, coefficient)
@@ -564,7 +578,7 @@ def skl2onnx() -> onnx.ModelProto:
             extracted = ai.onnx.ml.ArrayFeatureExtractor(classes, argmax_output)
             reshaped_result = Reshape(extracted, shape_tensor)
             label = Cast<to=7>(reshaped_result)
-        }""",
+        }}""",
         dict(w1=w1, b1=b1, w2=w2, b2=b2, coefficient=weights()["fc.w"].T, intercepts=weights()["fc.b"][None],
              classes=np.arange(5), shape_tensor=np.array([-1])),
         17, 8, "skl2onnx", ', "ai.onnx.ml": 1',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from cam_onnx import Explainer, convert
 from cam_onnx.engine.preprocess import apply
 from cam_onnx.graph.inspect import inspect
 from models.exporters import EPSILON, SPELLINGS, pixels, weights
+from tools.exporters import page
+from tools.exporters.make import MAKERS, kept, made
 
 
 @functools.cache
@@ -121,6 +124,30 @@ def test_a_simplified_file_has_the_same_map(tool, name):
     assert [n.op_type for n in simplified.graph.node] != [n.op_type for n in model.graph.node]
     found = Explainer(simplified).explain(pixels())
     np.testing.assert_allclose(found.saliency_map[0], explained(name).saliency_map[0], atol=1e-4)
+
+
+# -- exporters themselves ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_an_exporter_writes_has_the_spellings_map_with_no_option(name):
+    """Exported here where its packages are installed; what another Python has made is read."""
+    try:
+        model, _ = made(name)
+    except PackageNotFoundError as error:
+        if (before := kept(name)) is None:
+            pytest.skip(f"{error} (python -m tools.exporters.make)")
+        model, _ = before
+    found = Explainer(model).explain(pixels())
+    np.testing.assert_allclose(found.saliency_map[0], explained("torch_script").saliency_map[0], atol=1e-4)
+    np.testing.assert_allclose(found.logits[0], by_hand(), atol=1e-4)
+
+
+def test_the_page_has_a_row_for_every_exporter():
+    rows = [row[2:].split(" | ") for row in page.table("real")[2:]]
+    assert [row[0] for row in rows] == list(MAKERS)
+    assert max(float(row[-1].rstrip(" |")) for row in rows) < 1e-4
 
 
 # -- onnx's own files of the Caffe2 time ------------------------------------------------------------------------------

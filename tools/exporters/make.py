@@ -12,6 +12,7 @@ import io
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -299,6 +300,75 @@ def spox() -> onnx.ModelProto:
     logits = op.gemm(flat, constant(weights()["fc.w"]), constant(weights()["fc.b"]), transB=1)
     made: onnx.ModelProto = builder.build({"image": image}, {"logits": logits})
     return made
+
+
+def _onnxscript(in_functions: bool) -> onnx.ModelProto:
+    """Return the network in onnxscript: as one function, or of blocks that are functions of a domain of their own."""
+    import onnxscript as script
+    from onnxscript import FLOAT
+    from onnxscript import opset20 as op
+
+    w1, b1, w2, b2 = (onnx.numpy_helper.from_array(_single(v)) for name in ("conv1", "conv2") for v in folded(name))
+    head, bias = (onnx.numpy_helper.from_array(_single(weights()[f"fc.{key}"])) for key in "wb")
+    local = script.values.Opset("local", 1)
+
+    @script.script(local, default_opset=op)
+    def Block(x, w, b):  # type: ignore[no-untyped-def]
+        return op.Relu(op.Conv(x, w, b, pads=[1, 1, 1, 1]))
+
+    @script.script(local, default_opset=op)
+    def Head(x, w, b):  # type: ignore[no-untyped-def]
+        return op.Gemm(op.ReduceMean(x, [2, 3], keepdims=0), w, b, transB=1)
+
+    @script.script(default_opset=op)
+    def network(image):  # type: ignore[no-untyped-def]
+        x = op.Relu(op.Conv(image, op.Constant(value=w1), op.Constant(value=b1), pads=[1, 1, 1, 1]))
+        x = op.MaxPool(x, kernel_shape=[2, 2], strides=[2, 2])
+        x = op.Relu(op.Conv(x, op.Constant(value=w2), op.Constant(value=b2), pads=[1, 1, 1, 1]))
+        x = op.ReduceMean(x, [2, 3], keepdims=0)
+        return op.Gemm(x, op.Constant(value=head), op.Constant(value=bias), transB=1)
+
+    @script.script(default_opset=op)
+    def of_blocks(image):  # type: ignore[no-untyped-def]
+        x = Block(image, op.Constant(value=w1), op.Constant(value=b1))
+        x = op.MaxPool(x, kernel_shape=[2, 2], strides=[2, 2])
+        x = Block(x, op.Constant(value=w2), op.Constant(value=b2))
+        return Head(x, op.Constant(value=head), op.Constant(value=bias))
+
+    types = {"input_types": [FLOAT["N", 3, 32, 32]], "output_types": [FLOAT["N", 5]]}
+    made: onnx.ModelProto = (of_blocks if in_functions else network).to_model_proto(**types)
+    return made
+
+
+@maker("onnxscript", "onnxscript")
+def onnxscript() -> onnx.ModelProto:
+    return _onnxscript(in_functions=False)
+
+
+@maker("onnxscript, of functions in a domain of their own", "onnxscript")
+def onnxscript_functions() -> onnx.ModelProto:
+    return _onnxscript(in_functions=True)
+
+
+@maker("skl2onnx, behind the convolutions", "skl2onnx", "scikit-learn")
+def skl2onnx() -> onnx.ModelProto:
+    import skl2onnx as exporter
+    from sklearn.neural_network import MLPClassifier
+
+    from models.exporters import features
+
+    classifier = MLPClassifier((), max_iter=1)  # settles what it must have seen; its numbers are put in below
+    seen = np.random.default_rng(0).standard_normal((50, 12)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that one step is no training
+        classifier.fit(seen, np.arange(50) % 5)
+    classifier.coefs_, classifier.intercepts_ = [_single(weights()["fc.w"].T)], [_single(weights()["fc.b"])]
+    front = features()
+    target = {"": front.opset_import[0].version, "ai.onnx.ml": 1}
+    head = exporter.to_onnx(classifier, seen[:1], target_opset=target, options={"zipmap": False})
+    head.ir_version = front.ir_version
+    front.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 1))
+    return onnx.compose.merge_models(front, head, io_map=[(front.graph.output[0].name, head.graph.input[0].name)])
 
 
 @maker("onnxsim, of what torch did not fold", "onnxsim")
