@@ -42,6 +42,19 @@ def test_names_that_exist_get_a_suffix():
     assert names[1].startswith("grad/image_")
 
 
+@pytest.mark.parametrize("node", ["Relu(z)", "LeakyRelu<alpha=0.0>(z)", "Clip(z, low, high)"])
+def test_no_steep_slope_is_shifted_by_0(node):
+    """OpenVINO takes a HardSigmoid's beta of 0 for one that is not there, so for 0.5: half a gradient behind a Relu."""
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[N,4] z) => (float[N,4] y) <float low = {{0}}, float high = {{6}}> {{ y = {node} }}""")
+    steep = [n for n in autodiff.gradient(model, ["z"], ["y"]).graph.node if n.op_type == "HardSigmoid"]
+    assert steep
+    assert all(a.f for n in steep for a in n.attribute if a.name == "beta")
+    z = np.array([[-1, 0, 2, 7]], np.float32)
+    [grad] = run(autodiff.gradient(model, ["z"], ["y"]), {"z": z, "cotangent/y": np.ones_like(z)}, ["grad/z"])
+    assert grad.tolist() == [[0, 0, 1, 0 if "Clip" in node else 1]]
+
+
 # The reflecting Pad of the first is put back by ScatterElements with a reduction.
 @pytest.mark.parametrize(("name", "opset"), [("opset12", 16), ("old_ir3", 13), ("opset7", 13)])
 def test_old_files_are_raised(name, opset):

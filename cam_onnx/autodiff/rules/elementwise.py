@@ -53,6 +53,7 @@ defvjp("HardSigmoid", lambda op, g, y, x, alpha, **_: gate(op, g, y, 0.0, 1.0) *
 # HardSigmoid and Mul: a mask made of these costs less than half, and the convolutions around it stay blocked.
 
 STEEP = 2.0**100  # a power of two: its products are exact
+NO_SHIFT = -(2.0**-126)  # in place of 0, which OpenVINO takes for an attribute that is not there, so for 0.5
 
 
 def gate(op: Emitter, g: Val, y: Val, low: Val | float | None = None, high: Val | float | None = None) -> Val:
@@ -63,7 +64,7 @@ def gate(op: Emitter, g: Val, y: Val, low: Val | float | None = None, high: Val 
             if at is None or not g.finite or g.dtype != ir.DataType.FLOAT:
                 g = where(op, beyond(y, bound), g)
             else:
-                g = g * op.HardSigmoid(y, alpha=slope, beta=-at * slope)
+                g = g * op.HardSigmoid(y, alpha=slope, beta=-at * slope or NO_SHIFT)
     return g
 
 
@@ -106,8 +107,8 @@ def sqrt(op: Emitter, g: Val, y: Val, x: Val) -> Val:
 def leaky_relu(op: Emitter, g: Val, y: Val, x: Val, alpha: float) -> Val:
     sign = y if alpha >= 0 else x  # y and x have one sign unless alpha turns it
     if g.dtype == ir.DataType.FLOAT and g.finite and 0 <= alpha <= 1:
-        step = op.HardSigmoid(sign, alpha=STEEP, beta=0.0)
-        return g * op.HardSigmoid(step, alpha=1.0 - alpha, beta=alpha)
+        step = op.HardSigmoid(sign, alpha=STEEP, beta=NO_SHIFT)
+        return g * op.HardSigmoid(step, alpha=1.0 - alpha, beta=alpha or NO_SHIFT)
     return op.Where(op.Greater(sign, 0.0), g, g * alpha)  # at 0: alpha
 
 
