@@ -123,6 +123,8 @@ def open(  # noqa: A001
         No such backend.
     InvalidModel
         The runtime does not accept the model.
+    InputError
+        A provider does not take its options.
     RunFailed
         The runtime is not installed, or a provider that was named is not available.
     """

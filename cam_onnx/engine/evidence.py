@@ -17,7 +17,7 @@ import numpy as np
 from cam_onnx.contract import Contract
 from cam_onnx.engine import Array, Engine, check_feeds
 from cam_onnx.engine.layout import Layout, mismatch, picture_size
-from cam_onnx.errors import ContractError, InputError, shown
+from cam_onnx.errors import ContractError, InputError, RunFailed, shown
 
 __all__ = ["Evidence", "LayerEvidence", "gather"]
 
@@ -115,9 +115,11 @@ def gather(
         layout = Layout(layer, size)
         values = [_floating(layout.turned(found[name])) for name in (layer.activations, layer.gradients) if name]
         layers[layer.name] = LayerEvidence(values[0], values[1] if layer.gradients else None)
+    explained = np.ascontiguousarray(found[contract.roles["class"]].reshape(-1), dtype=np.int64)
+    _check_read(engine, contract, classes, explained)
     return Evidence(
         logits=_floating(logits),
-        target=np.ascontiguousarray(found[contract.roles["class"]].reshape(-1), dtype=np.int64),
+        target=explained,
         score=_floating(found[contract.roles["score"]].reshape(-1)),
         layers=layers,
         lists={
@@ -126,6 +128,19 @@ def gather(
         },
         boxes=_floating(found[corners[0]]) if corners and corners[0] else np.zeros((len(logits), 0, 4), np.float32),
     )
+
+
+def _check_read(engine: Engine, contract: Contract, asked: Array, explained: Array) -> None:
+    """Refuse (RunFailed) the map of a provider that took the target's default whatever was fed; of rows the class."""
+    of_class = explained % contract.each if contract.each else explained
+    other = (asked >= 0) & (explained != asked) & (of_class != asked)
+    if other.any():
+        i = int(other.argmax())
+        raise RunFailed(
+            f"class {np.broadcast_to(asked, other.shape)[i]} was asked for, and {engine.provider} explained "
+            f"{explained[i]}: it does not read the input {contract.roles['target']}; convert with "
+            'target_input="required" (--target-input required)'
+        )
 
 
 def _of_samples(value: Array, count: int) -> Array:

@@ -21,12 +21,14 @@ import numpy as np
 
 from cam_onnx.engine import Array, Provider, Tensor, known_outputs
 from cam_onnx.engine.interrupt import TimedOut, interruptible
+from cam_onnx.engine.optional import FREEZES, without_defaults
 from cam_onnx.engine.providers import NEEDS_CUDA, choose, lost, without_tf32
-from cam_onnx.errors import CamOnnxError, InvalidModel, RunFailed, shown
+from cam_onnx.errors import CamOnnxError, InputError, InvalidModel, RunFailed, shown
 from cam_onnx.external import BITS, External
 
 __all__ = ["OnnxRuntimeEngine", "describe", "open"]
 
+_NONE: frozenset[str] = frozenset()
 FATAL = 4  # log severity: whatever goes wrong below that is an exception as well
 
 STORAGE = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}  # bits, to carry any type of that size
@@ -62,7 +64,7 @@ class OnnxRuntimeEngine:
         if exact:
             self._choice = without_tf32(self._choice)
         self._lock = threading.Lock()
-        self._session: Any = session
+        self._sessions: dict[frozenset[str], Any] = {} if session is None else {_NONE: session}
         self._held: list[Array] = []
         given = session is not None
         session = self._live()
@@ -76,6 +78,8 @@ class OnnxRuntimeEngine:
             _tensor(value, True) for value in session.get_overridable_initializers()
         )
         self.outputs = tuple(_tensor(value, False) for value in session.get_outputs())
+        frozen = self.provider in FREEZES and not given
+        self._frozen = frozenset(tensor.name for tensor in self.inputs if tensor.optional and frozen)
         _ENGINES.add(self)
 
     def run(self, feeds: dict[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -98,30 +102,30 @@ class OnnxRuntimeEngine:
         return dict(zip(names, found, strict=True))
 
     def _compute(self, names: list[str], feeds: dict[str, Array], options: Any) -> list[Array]:
-        session = self._live()
+        session = self._live(self._frozen.intersection(feeds))
         try:
             found: list[Array] = session.run(names, feeds, options)
         except Exception as error:  # its exceptions have no common class below Exception
             raise RunFailed(_run_message(error)) from error
         return found
 
-    def _live(self) -> Any:
-        """Return the session, made anew in a forked child."""
-        if (session := self._session) is not None:
+    def _live(self, fed: frozenset[str] = _NONE) -> Any:
+        """Return the session in which the inputs `fed` have no default, made anew in a forked child."""
+        if (session := self._sessions.get(fed)) is not None:
             return session
         with self._lock:
-            if self._session is None:
-                self._session = self._start()
-            return self._session
+            if fed not in self._sessions:
+                self._sessions[fed] = self._start(without_defaults(self._model, fed) if fed else self._model)
+            return self._sessions[fed]
 
-    def _start(self) -> Any:
+    def _start(self, model: bytes) -> Any:
         runtime = self._runtime
         options = runtime.SessionOptions()
         options.log_severity_level = FATAL
         if self._folder is not None:
             folder = os.path.abspath(self._folder)
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-            self._held = _hand_over(runtime, options, folder, self._external)
+            self._held += _hand_over(runtime, options, folder, self._external)
         wants_cuda = any(choice.name in NEEDS_CUDA for choice in self._choice)
         if wants_cuda:
             # A library that does not load is reported by the process's logger, whatever the session's says.
@@ -143,7 +147,7 @@ class OnnxRuntimeEngine:
                     else:
                         options.add_provider(choice.name, extra)
             # its own fallback prints to stdout
-            return runtime.InferenceSession(self._model, options, enable_fallback=0, **named)
+            return runtime.InferenceSession(model, options, enable_fallback=0, **named)
         except Exception as error:
             raise _load_error(error) from error
         finally:
@@ -152,10 +156,10 @@ class OnnxRuntimeEngine:
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()  # another thread may have held it
-        if self._session is not None:
+        for session in self._sessions.values():
             # One reference more than Python knows of: not even the end of the process destroys the session.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
-            self._session = None
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+        self._sessions = {}
 
 
 _ENGINES: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
@@ -258,6 +262,8 @@ def _load_error(error: Exception) -> CamOnnxError:
     text = str(error)
     if any(sign in text for sign in NO_MEMORY):
         return RunFailed(f"ONNX Runtime has not enough memory to load the model ({_clean(error)})")
+    if re.search("(provider|EP) option", text):
+        return InputError(f"a provider does not take its options: {_clean(error)} (providers=)")
     if "*guarantees*" in text:
         return RunFailed(f"the model's opset is newer than this ONNX Runtime: upgrade it ({_clean(error)})")
     if any(sign in text for sign in NO_KERNEL) or type(error).__name__ == "NotImplemented":

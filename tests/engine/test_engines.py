@@ -16,11 +16,14 @@ import onnx.helper as oh
 import pytest
 from onnx import TensorProto
 
+from cam_onnx import Explainer
 from cam_onnx import engine as engines
 from cam_onnx.engine import Tensor, check_feeds
+from cam_onnx.engine.optional import without_defaults
 from cam_onnx.engine.providers import choose, cuda_devices
 from cam_onnx.errors import CamOnnxError, InputError, InvalidModel, RunFailed, UnknownName
 from cam_onnx.external import check_external
+from models.builders import BUILDERS, inputs
 
 BACKENDS = list(engines.BACKENDS)
 F = TensorProto.FLOAT
@@ -214,16 +217,16 @@ def test_the_cpu_by_any_of_its_names(name):
 
 
 def test_a_named_provider_that_is_missing_is_an_error():
-    with pytest.raises(RunFailed, match="OpenVINOExecutionProvider cannot be used: this ONNX Runtime is built"):
-        engines.open(picking(), providers=["openvino"])
+    with pytest.raises(RunFailed, match="RknpuExecutionProvider cannot be used: this ONNX Runtime is built"):
+        engines.open(picking(), providers=["rknpu"])
 
 
 def test_the_cpu_must_stand_behind_it():
     with pytest.raises(RunFailed):
-        engines.open(picking(), providers=["cpu", "openvino"])
-    engine = engines.open(picking(), providers=["openvino", "cpu"])
+        engines.open(picking(), providers=["cpu", "rknpu"])
+    engine = engines.open(picking(), providers=["rknpu", "cpu"])
     assert engine.provider == "CPUExecutionProvider"
-    assert engine.note == "OpenVINOExecutionProvider is not used: this ONNX Runtime is built without it"
+    assert engine.note == "RknpuExecutionProvider is not used: this ONNX Runtime is built without it"
 
 
 def test_a_typing_error_in_a_provider_is_said():
@@ -343,6 +346,55 @@ def test_a_provider_that_does_not_start_is_noticed(monkeypatch):
     )
     with pytest.raises(RunFailed, match="could not be started"):
         engines.open(picking(), providers="cuda")
+
+
+def test_what_a_provider_would_take_for_a_constant_is_fed_without_a_default(monkeypatch):
+    """As OpenVINO does with the default of an optional input; a session for each set of inputs that is fed."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("cam_onnx.engine.onnxruntime.FREEZES", ("CPUExecutionProvider",))
+    engine = engines.open(picking(), providers="cpu")
+    for _ in range(2):
+        np.testing.assert_array_equal(engine.run({"x": X})["picked"], [[4], [20]])
+        np.testing.assert_array_equal(engine.run({"x": X, "target": np.array([0])})["picked"], [[1], [2]])
+    [plain, fed] = engine._sessions.values()
+    assert [len(s.get_overridable_initializers()) for s in (plain, fed)] == [1, 0]
+    assert [value.name for value in fed.get_inputs()] == ["x", "target"]
+
+
+def test_only_defaults_are_left_out():
+    model, fed = (onnx.load_from_string(data) for data in (picking(), without_defaults(picking(), ["target", "x"])))
+    assert [tensor.name for tensor in fed.graph.initializer] == ["w"]
+    fed.graph.initializer.append(model.graph.initializer[1])
+    assert fed == model
+
+
+@pytest.mark.parametrize("name", ["residual", "vgg_like"])
+def test_openvino_explains_the_class_that_is_asked_for(name):
+    """Also through a Relu behind the layer, whose mask it once read another way."""
+    runtime = pytest.importorskip("onnxruntime")
+    if "OpenVINOExecutionProvider" not in runtime.get_available_providers():
+        pytest.skip("needs onnxruntime-openvino")
+    model, x = BUILDERS[name](), inputs(BUILDERS[name](), 2)
+    how = [("openvino", {"device_type": "CPU", "num_of_threads": "1"})]
+    ours, plain = Explainer(model, providers=how), Explainer(model, providers="cpu")
+    assert ours.provider == "OpenVINOExecutionProvider"
+    for target in (-1, 0, 1, 2):
+        one, other = (explainer.explain(inputs=x, target=target) for explainer in (ours, plain))
+        np.testing.assert_array_equal(one.target, other.target)
+        np.testing.assert_allclose(one.gradients, other.gradients, atol=1e-5 * np.abs(other.gradients).max())
+
+
+def test_options_that_a_provider_does_not_know_are_no_fault_of_the_model(monkeypatch):
+    """In the words of two providers, neither of which is here."""
+    runtime = pytest.importorskip("onnxruntime")
+    for words in ("Invalid OpenVINO EP option: device_typ", 'Unknown provider option: "device_idd".'):
+
+        def refuse(*_, words=words, **__):
+            raise RuntimeError(words)
+
+        monkeypatch.setattr(runtime, "InferenceSession", refuse)
+        with pytest.raises(InputError, match="a provider does not take its options: (Invalid|Unknown)"):
+            engines.open(picking(), providers="cpu")
 
 
 # External data

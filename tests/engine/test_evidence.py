@@ -8,7 +8,7 @@ import pytest
 from cam_onnx.contract import Axes, Contract, Layer
 from cam_onnx.engine import Tensor
 from cam_onnx.engine.evidence import gather
-from cam_onnx.errors import ContractError, InputError
+from cam_onnx.errors import ContractError, InputError, RunFailed
 
 ROLES = {"image": "x", "target": "which", "logits": "l", "score": "s", "class": "c"}
 
@@ -54,9 +54,9 @@ X = {"x": np.ones((2, 2), np.float32)}
 
 def test_only_the_contract_is_asked_for_and_the_target_is_fed():
     engine = FakeEngine(**values())
-    found = gather(engine, contract(), X, [285, -1])
+    found = gather(engine, contract(), X, [3, -1])
     assert sorted(engine.asked) == ["a", "c", "g", "l", "s"]
-    np.testing.assert_array_equal(engine.feeds["which"], np.array([285, -1], np.int64))
+    np.testing.assert_array_equal(engine.feeds["which"], np.array([3, -1], np.int64))
     np.testing.assert_array_equal(found.logits, engine.values["l"])
     np.testing.assert_array_equal(found.layers["conv"].activations, engine.values["a"])
     np.testing.assert_array_equal(found.layers["conv"].gradients, engine.values["g"])
@@ -68,6 +68,19 @@ def test_the_default_target_is_the_predicted_class():
     engine = FakeEngine(**values())
     gather(engine, contract(), X)
     assert engine.feeds["which"].tolist() == [-1]
+
+
+@pytest.mark.parametrize("asked", [[285, -1], [3, 2], [2]], ids=str)
+def test_a_provider_that_explains_another_class_than_was_asked_for_is_refused(asked):
+    with pytest.raises(RunFailed, match=r"was asked for, and fake explained [34]: it does not read the input which"):
+        gather(FakeEngine(**values()), contract(), X, asked)
+
+
+def test_of_rows_the_class_is_asked_for():
+    found = gather(FakeEngine(**values(c=np.array([13, 24]))), contract(each=10), X, [3, 24])
+    assert found.target.tolist() == [13, 24]
+    with pytest.raises(RunFailed, match="class 5 was asked for"):
+        gather(FakeEngine(**values(c=np.array([13, 24]))), contract(each=10), X, [3, 5])
 
 
 LAYOUTS = [
