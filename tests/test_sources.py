@@ -636,3 +636,41 @@ def test_inspect_says_what_is_found_and_where(tmp_path, capsys):
     cam_onnx.convert(path).save(tmp_path / "c.onnx")
     assert cli.main(["inspect", str(tmp_path / "c.onnx")]) == 0
     assert "labels: labels.txt" in capsys.readouterr().out
+
+
+# -- optimum itself ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.zoo
+def test_what_optimum_exports_needs_no_option(tmp_path):
+    """Sizes that the file leaves open, preprocessing and names of classes are in the files that optimum puts beside it.
+
+    A picture that needs no resizing is seen as the package's own processor sees it.
+    """
+    exporter = pytest.importorskip("optimum.exporters.onnx", reason="optimum-onnx is not installed")
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    names = dict(enumerate(["ant", "bee", "cat", "dog", "elk"]))
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=48, num_attention_heads=4, num_hidden_layers=3, image_size=64, patch_size=8, intermediate_size=96,
+        id2label=names, label2id={name: i for i, name in names.items()},
+    )  # fmt: skip
+    network = transformers.ViTForImageClassification(config).eval()
+    processor = transformers.ViTImageProcessor(
+        size={"height": 64, "width": 64}, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.25]
+    )
+    for part in (network, processor):
+        part.save_pretrained(tmp_path / "source")
+    exporter.main_export(str(tmp_path / "source"), tmp_path / "file", task="image-classification", do_validation=False)
+    explainer = Explainer(tmp_path / "file" / "model.onnx")
+    assert explainer.contract.origin == {
+        "labels": "config.json (Hugging Face)", "preprocess": "preprocessor_config.json (Hugging Face)"
+    }  # fmt: skip
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    with torch.no_grad():
+        expected = network(**processor(picture, return_tensors="pt")).logits.numpy()
+    found = explainer.explain(picture)
+    np.testing.assert_allclose(found.logits, expected, atol=1e-5)
+    assert found.label(int(found.target[0])) == names[int(expected.argmax())]
+    assert found.saliency.shape == (1, 8, 8)
+    assert explainer.verify(picture).ok
