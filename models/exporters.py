@@ -583,3 +583,31 @@ def skl2onnx() -> onnx.ModelProto:
              classes=np.arange(5), shape_tensor=np.array([-1])),
         17, 8, "skl2onnx", ', "ai.onnx.ml": 1',
     )  # fmt: skip
+
+
+@spelling("skl2onnx behind a convolutional network", 17, 8, "the Softmax is inside LinearClassifier (ai.onnx.ml), a "
+          "Scaler in front of it and a Normalizer behind; no value of the file is the logits",
+          "skl2onnx 1.20.0, StandardScaler and LogisticRegression")  # fmt: skip
+def skl2onnx_linear() -> onnx.ModelProto:
+    model = written(
+        f"""merged (float[N,3,32,32] image) => (int64[N] label, float[N,5] probabilities) {{
+            {_CONVOLUTIONS}
+            X = Flatten(g)
+            variable = ai.onnx.ml.Scaler(X)
+            label, probability_tensor = ai.onnx.ml.LinearClassifier<classlabels_ints=[0,1,2,3,4], multi_class=1,
+                                                                    post_transform="SOFTMAX">(variable)
+            probabilities = ai.onnx.ml.Normalizer<norm="L1">(probability_tensor)
+        }}""",
+        {f"{key}{i}": value for i in (1, 2) for key, value in zip("wb", folded(f"conv{i}"), strict=True)},
+        17, 8, "skl2onnx", ', "ai.onnx.ml": 1',
+    )  # fmt: skip
+    offset, scale = np.linspace(-0.2, 0.3, 12), np.linspace(0.5, 2, 12)
+    head, bias = weights()["fc.w"] / scale, weights()["fc.b"] + weights()["fc.w"] @ offset
+    attributes = {
+        "Scaler": dict(offset=offset, scale=scale),
+        "LinearClassifier": dict(coefficients=head, intercepts=bias),
+    }
+    for node in model.graph.node:
+        for name, values in attributes.get(node.op_type, {}).items():
+            node.attribute.append(onnx.helper.make_attribute(name, values.ravel().tolist()))
+    return model

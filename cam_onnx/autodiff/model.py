@@ -21,12 +21,14 @@ from cam_onnx import wire
 from cam_onnx.autodiff import sizes
 from cam_onnx.autodiff.bodies import Bodies
 from cam_onnx.autodiff.check import check
+from cam_onnx.autodiff.classical import DOMAIN, written_out
 from cam_onnx.autodiff.functions import all_names, raised, scans_whole_batches
 from cam_onnx.autodiff.linked import follow_links
 from cam_onnx.autodiff.quantised import annotate
 from cam_onnx.autodiff.raising import Unraisable, declare_ranks, each_channel, keep_old_meanings, keep_types
 from cam_onnx.autodiff.typed import inferred, readable, retype, values_of
 from cam_onnx.autodiff.weights import Held, filled, lift, show
+from cam_onnx.contract import KEY
 from cam_onnx.declared import check_tensors
 from cam_onnx.errors import InvalidModel, UnsupportedOpset, shown
 from cam_onnx.external import External
@@ -160,7 +162,8 @@ def load(model: ModelLike, limits: Limits = DEFAULTS, whole: bool = False) -> Mo
     """Load a model from a path, bytes or a ModelProto; `whole` if a message with its weights is what is wanted of it.
 
     External data stays where it is: every entry is checked, none is read. A file of IR version below 4 is raised
-    to 4, since a runtime would treat its weights as variables.
+    to 4, since a runtime would treat its weights as variables; linear models of ai.onnx.ml are written in standard
+    operators.
 
     Raises
     ------
@@ -190,6 +193,9 @@ def load(model: ModelLike, limits: Limits = DEFAULTS, whole: bool = False) -> Mo
         raised["ir_version"] = [proto.ir_version, 4]
         _without_initializer_inputs(proto)
         proto.ir_version = 4
+    converted = any(entry.key == KEY for entry in proto.metadata_props)  # which has counted its nodes
+    if not converted and (count := written_out(proto, name)):
+        raised[f"nodes of {DOMAIN}"] = [count, 0]
     return Model(proto, os.path.dirname(path) if path else None, name, source, raised, entries, weights)
 
 

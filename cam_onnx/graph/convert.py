@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 import cam_onnx
+from cam_onnx.autodiff.classical import DOMAIN
 from cam_onnx.autodiff.gradient import at_lowest_opset
 from cam_onnx.autodiff.model import Model, ModelLike, load
 from cam_onnx.autodiff.table import RULES, Table
@@ -248,6 +249,8 @@ def _notes(model: Model, contract: Contract) -> list[str]:
         notes.append("raised from opset {} to {} (onnx's version converter)".format(*contract.raised["opset"]))
     if "ir_version" in contract.raised:
         notes.append("raised from IR version {} to {}".format(*contract.raised["ir_version"]))
+    if written := contract.raised.get(f"nodes of {DOMAIN}"):
+        notes.append(f"nodes of {DOMAIN} that are written in standard operators: {written[0]}")
     if contract.cuts_fusion:
         notes.append(
             f"reads inside likely fusions of the runtime ({', '.join(contract.cuts_fusion[:3])}"

@@ -352,10 +352,7 @@ def onnxscript_functions() -> onnx.ModelProto:
 
 @maker("skl2onnx, behind the convolutions", "skl2onnx", "scikit-learn")
 def skl2onnx() -> onnx.ModelProto:
-    import skl2onnx as exporter
     from sklearn.neural_network import MLPClassifier
-
-    from models.exporters import features
 
     classifier = MLPClassifier((), max_iter=1)  # settles what it must have seen; its numbers are put in below
     seen = np.random.default_rng(0).standard_normal((50, 12)).astype(np.float32)
@@ -363,12 +360,38 @@ def skl2onnx() -> onnx.ModelProto:
         warnings.simplefilter("ignore")  # that one step is no training
         classifier.fit(seen, np.arange(50) % 5)
     classifier.coefs_, classifier.intercepts_ = [_single(weights()["fc.w"].T)], [_single(weights()["fc.b"])]
+    return _behind(classifier, seen)
+
+
+def _behind(classifier: Any, seen: Any) -> onnx.ModelProto:
+    """Return the convolutions with a classifier of scikit-learn behind them."""
+    import skl2onnx as exporter
+
+    from models.exporters import features
+
     front = features()
     target = {"": front.opset_import[0].version, "ai.onnx.ml": 1}
     head = exporter.to_onnx(classifier, seen[:1], target_opset=target, options={"zipmap": False})
     head.ir_version = front.ir_version
+    imports = {entry.domain: entry.version for entry in head.opset_import}  # it lists one of them twice
+    del head.opset_import[:]
+    head.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in imports.items())
     front.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 1))
     return onnx.compose.merge_models(front, head, io_map=[(front.graph.output[0].name, head.graph.input[0].name)])
+
+
+@maker("skl2onnx, a logistic regression behind the convolutions", "skl2onnx", "scikit-learn")
+def skl2onnx_linear() -> onnx.ModelProto:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    seen = np.random.default_rng(0).standard_normal((50, 12)).astype(np.float32)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression()).fit(seen, np.arange(50) % 5)
+    scaler, last = classifier[0], classifier[1]
+    last.coef_ = weights()["fc.w"] * scaler.scale_
+    last.intercept_ = weights()["fc.b"] + weights()["fc.w"] @ scaler.mean_
+    return _behind(classifier, seen)
 
 
 @maker("onnxsim, of what torch did not fold", "onnxsim")
