@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -266,6 +267,37 @@ def test_cuda_is_asked_for_where_the_driver_has_a_device(devices, expected, monk
     asked, chosen, note = choose(FakeRuntime, None)
     assert (asked, note) == ([], None)
     assert [choice.name.removesuffix("ExecutionProvider") for choice in chosen] == expected
+
+
+class Every(FakeRuntime):
+    """A runtime that was built with all that ours knows of."""
+
+    @staticmethod
+    def get_available_providers():
+        return pytest.importorskip("onnxruntime").get_all_providers()
+
+    get_all_providers = get_available_providers
+
+
+NAMED: dict[str, tuple[str, dict[str, Any]]] = {
+    "cuda": ("CUDAExecutionProvider", {"device_id": 1, "cudnn_conv_algo_search": "HEURISTIC"}),
+    "tensorrt": ("TensorrtExecutionProvider", {"trt_fp16_enable": True}),
+    "trt": ("TensorrtExecutionProvider", {}),
+    "directml": ("DmlExecutionProvider", {"device_id": 0}),
+    "CoreML": ("CoreMLExecutionProvider", {"MLComputeUnits": "CPUOnly"}),
+    "openvino": ("OpenVINOExecutionProvider", {"device_type": "GPU"}),
+    "qnn": ("QNNExecutionProvider", {"backend_path": "libQnnHtp.so"}),
+    "webgpu": ("WebGpuExecutionProvider", {}),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_provider_is_known_by_its_short_name_and_gets_its_options(name, monkeypatch):
+    monkeypatch.setattr("cam_onnx.engine.providers.cuda_devices", lambda: 1)
+    full, options = NAMED[name]
+    names, chosen, note = choose(Every, [(name, options), "cpu"])
+    assert (names, note) == ([full, "CPUExecutionProvider"], None)
+    assert chosen[0] == (full, options, ())
 
 
 class Plugged(FakeRuntime):
