@@ -48,9 +48,18 @@ def explainer(options: argparse.Namespace) -> Explainer:
         return cam_onnx.Explainer(options.model, target=kinds[0], **said)
 
 
-def providers(options: argparse.Namespace) -> list[str] | None:
-    """Return the execution providers that were named."""
-    return options.providers.split(",") if options.providers else None
+def providers(options: argparse.Namespace) -> list[Any] | None:
+    """Return the execution providers that were named, with the options that were said of them."""
+    names = options.providers.split(",") if options.providers else []
+    told: dict[str, dict[str, str]] = {}
+    for text in getattr(options, "provider_option", None) or ():
+        key, is_one, value = text.partition("=")
+        name, _, key = key.partition(".")
+        if not (is_one and key and name in names):
+            listed = f"one of {', '.join(map(shown, names))}" if names else "named by --providers"
+            raise InputError(f"--provider-option {shown(text)!r}: expected P.KEY=VALUE, P {listed}")
+        told.setdefault(name, {})[key] = value
+    return [(name, told[name]) if name in told else name for name in names] or None
 
 
 def targets(options: argparse.Namespace, picture: str = "") -> Any:

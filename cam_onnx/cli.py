@@ -112,6 +112,10 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it runs")
     group.add_argument("--backend", default="onnxruntime", metavar="NAME", help="onnxruntime or reference (slow)")
     group.add_argument("--providers", metavar="P[,P]", help="execution providers (default: what works)")
+    group.add_argument(
+        "--provider-option", action="append", metavar="P.KEY=VALUE",
+        help="an option of one of them, as ONNX Runtime has it: openvino.device_type=GPU (may be repeated)",
+    )  # fmt: skip
     group.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -295,6 +295,9 @@ ERRORS = [
     ("explain tiny.onnx CAT --backend tensorflow", 2, "backend"),
     ("explain tiny.onnx CAT --providers nonsense", 1, "nonsense"),
     ("explain tiny.onnx CAT --providers cuda", 1, "CUDA"),
+    ("explain tiny.onnx CAT --provider-option cpu.a=1", 2, "expected P.KEY=VALUE, P named by --providers"),
+    ("explain tiny.onnx CAT --providers cpu --provider-option cuda.a=1", 2, "P one of cpu"),
+    ("explain tiny.onnx CAT --providers cpu --provider-option cpu.a", 2, "expected P.KEY=VALUE"),
     ("explain tiny.onnx CAT -o none/a.png", 1, "create the folder first"),
     ("explain tiny.onnx", 2, "nothing to explain: give a picture"),
     ("explain tiny.onnx CAT --traget 1", 2, "did you mean '--target'"),
@@ -306,6 +309,14 @@ ERRORS = [
     ("inspect text.onnx", 2, "text.onnx"),
     ("", 2, "COMMAND"),
 ]
+
+
+def test_options_of_providers_are_passed_on():
+    line = "explain m.onnx a.jpg --providers openvino,cpu --provider-option openvino.device_type=GPU"
+    options = cli.parser().parse_args([*line.split(), "--provider-option", "openvino.cache_dir=a=b.c"])
+    assert arguments.providers(options) == [("openvino", {"device_type": "GPU", "cache_dir": "a=b.c"}), "cpu"]
+    assert arguments.providers(cli.parser().parse_args(["explain", "m.onnx", "a.jpg"])) is None
+    assert arguments.providers(cli.parser().parse_args(["doctor", "--providers", "cpu"])) == ["cpu"]
 
 
 @pytest.mark.parametrize(("line", "code", "words"), ERRORS, ids=[row[0] or "nothing" for row in ERRORS])
