@@ -22,7 +22,7 @@ import numpy as np
 from cam_onnx.engine import Array, Provider, Tensor, known_outputs
 from cam_onnx.engine.interrupt import TimedOut, interruptible
 from cam_onnx.engine.optional import FREEZES, without_defaults
-from cam_onnx.engine.providers import NEEDS_CUDA, choose, lost, without_tf32
+from cam_onnx.engine.providers import CPU, NEEDS_CUDA, choose, lost, without_tf32
 from cam_onnx.errors import CamOnnxError, InputError, InvalidModel, RunFailed, shown
 from cam_onnx.external import BITS, External
 
@@ -126,13 +126,13 @@ class OnnxRuntimeEngine:
             folder = os.path.abspath(self._folder)
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
             self._held += _hand_over(runtime, options, folder, self._external)
-        wants_cuda = any(choice.name in NEEDS_CUDA for choice in self._choice)
-        if wants_cuda:
-            # A library that does not load is reported by the process's logger, whatever the session's says.
+        wants_more = any(choice.name != CPU for choice in self._choice)
+        if wants_more:
+            # A library or device that is not there is reported by the process's logger, whatever the session's says.
             runtime.set_default_logger_severity(FATAL)
-            if hasattr(runtime, "preload_dlls"):  # finds CUDA in the nvidia wheels
-                with suppress(Exception):
-                    runtime.preload_dlls()
+        if hasattr(runtime, "preload_dlls") and any(choice.name in NEEDS_CUDA for choice in self._choice):
+            with suppress(Exception):
+                runtime.preload_dlls()  # finds CUDA in the nvidia wheels
         try:
             named: dict[str, Any] = {
                 "providers": [choice.name for choice in self._choice],
@@ -151,7 +151,7 @@ class OnnxRuntimeEngine:
         except Exception as error:
             raise _load_error(error) from error
         finally:
-            if wants_cuda:
+            if wants_more:
                 runtime.set_default_logger_severity(2)  # its default; there is no way to ask what it was
 
     def _after_fork(self) -> None:

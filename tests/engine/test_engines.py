@@ -416,6 +416,15 @@ def test_openvino_explains_the_class_that_is_asked_for(name):
         np.testing.assert_allclose(one.gradients, other.gradients, atol=1e-5 * np.abs(other.gradients).max())
 
 
+def test_a_device_of_openvino_that_is_not_there_is_one_error_and_nothing_is_printed(capfd):
+    runtime = pytest.importorskip("onnxruntime")
+    if "OpenVINOExecutionProvider" not in runtime.get_available_providers():
+        pytest.skip("needs onnxruntime-openvino")
+    with pytest.raises(RunFailed, match="OpenVINOExecutionProvider cannot be used: it could not be started"):
+        engines.open(picking(), providers=[("openvino", {"device_type": "NPU"})])
+    assert capfd.readouterr() == ("", "")
+
+
 def test_options_that_a_provider_does_not_know_are_no_fault_of_the_model(monkeypatch):
     """In the words of two providers, neither of which is here."""
     runtime = pytest.importorskip("onnxruntime")
