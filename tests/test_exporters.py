@@ -115,6 +115,42 @@ def test_spellings_differ_in_what_exporters_differ_in():
     assert {f.domain for f in models["functions"].functions} == {"pkg.torch", "local"}
 
 
+def operators(name: str) -> list[str]:
+    return [node.op_type for node in SPELLINGS[name].build().graph.node]
+
+
+def layout(name: str) -> tuple[str, int]:
+    """Return the door's layout, and where the layer has its channels."""
+    contract = explained(name).contract
+    return contract.preprocess.layout, contract.layers[0].axes.channel
+
+
+# what two spellings of one network differ in, as a fact of each
+PAIRS = {
+    "NCHW and NHWC at the door": ("torch_script", "tf2onnx", layout, [("NCHW", 1), ("NHWC", 1)]),
+    "NCHW and NHWC at the layer": ("torch_script", "channels_last", layout, [("NCHW", 1), ("NHWC", 3)]),
+    "with softmax and without": (
+        "paddle2onnx", "torch_script", lambda name: (operators(name)[-1], explained(name).contract.activation),
+        [("Softmax", "softmax"), ("Gemm", "")],
+    ),
+    "BatchNormalization as a node and in the convolution": (
+        "torch_unfused", "torch_script", lambda name: operators(name).count("BatchNormalization"), [2, 0],
+    ),
+    "BatchNormalization as arithmetic and in the convolution": (
+        "jax2onnx", "torch_script", lambda name: operators(name).count("Sub") > 0, [True, False],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_two_exporters_one_map(pair):
+    one, other, fact, facts = PAIRS[pair]
+    assert [fact(one), fact(other)] == facts
+    np.testing.assert_allclose(explained(one).saliency_map[0], explained(other).saliency_map[0], atol=1e-4)
+    scale = np.abs(explained(other).gradients).max()
+    np.testing.assert_allclose(explained(one).gradients, explained(other).gradients, atol=1e-4 * scale)
+
+
 @pytest.mark.parametrize("tool", ["onnxsim", "onnxslim"])
 @pytest.mark.parametrize("name", ["torch_unfused", "channels_last", "paddle2onnx", "jax2onnx", "mxnet_8"])
 def test_a_simplified_file_has_the_same_map(tool, name):
