@@ -18,18 +18,32 @@ from typing import Any
 import numpy as np
 
 from benchmarks.sheet import label, strip
-from cam_onnx import Area, Boxes, Explainer, Pixel, Preprocess, Similarity, wire
+from cam_onnx import Area, Box, Boxes, Explainer, Pixel, Preprocess, Similarity, wire
 from cam_onnx.render import drawing, image
 from cam_onnx.render.colormap import colorize
 from cam_onnx.render.overlay import overlay
+from models import derived
+from models.derived import PALETTE
 from models.signals import BALLS, LENGTH, PULSES, filled, pulsed
 from models.synthetic import TEXTURES, textured
 
-__all__ = ["ROWS", "draw", "embedding", "heatmaps", "network", "plain", "usual"]
+__all__ = [
+    "ROWS",
+    "around",
+    "draw",
+    "embedding",
+    "heatmaps",
+    "network",
+    "painter",
+    "plain",
+    "unusual",
+    "usual",
+]
 
 ROOT = Path(__file__).parent.parent
 MODELS, OUT = ROOT / "models", ROOT / "docs" / "images"
 SIDE = 144
+COLOURS = ("red", "green", "blue")
 HALF = Preprocess(scale=1 / 255, mean=(0.5,), std=(0.5,), channels="BGR")
 
 Picture = Any
@@ -77,17 +91,67 @@ def peaks() -> Picture:
     return strip(columns, SIDE)
 
 
+def regions() -> Picture:
+    """Image to image: what a box of the picture that a network paints is made of; the box is drawn."""
+    columns = []
+    for seed, one in ((3, "bars"), (5, "checks"), (7, "bars"), (11, "checks")):
+        scene = textured(seed, "bars", "checks")
+        box, channel = around(scene.masks[one]), int(np.argmax(PALETTE[one]))
+        marked = painter().explain(scene.pixels, target=Box(*box, cls=channel)).overlay(alpha=0.7)
+        drawing.rectangle(marked, box, (255, 255, 255), 1)
+        columns.append((f"{COLOURS[channel]} in the box", [scene.pixels, painted(scene.pixels), marked]))
+    return strip(columns, SIDE)
+
+
+def anomalies() -> Picture:
+    """An anomaly detector, to which bars are usual: dots are marked."""
+    columns = []
+    for seed in (3, 5, 7, 11):
+        scene = textured(seed, "bars", "dots")
+        found = unusual().explain(scene.pixels)
+        columns.append((f"score {found.score[0]:,.0f}", [scene.pixels, found.overlay(alpha=0.7)]))
+    return strip(columns, SIDE)
+
+
 @cache
 def heatmaps() -> Explainer:
-    """Return an Explainer of a network that gives a heatmap for each texture: texture-areas without the ground."""
-    import onnx
+    """Return an Explainer of the network with a heatmap for each texture."""
+    return made(derived.heatmaps())
 
-    proto = onnx.load(str(MODELS / "texture-areas.onnx"))
-    count = len(TEXTURES)
-    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(1, 1 + count), "objects"))
-    proto.graph.node.append(onnx.helper.make_node("Gather", ["classes", "objects"], ["heatmaps"], axis=1))
-    proto.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("heatmaps", 1, ["N", count, 96, 96]))
-    return Explainer(proto, layers="features", preprocess=MODELS / "synthetic.json", labels=TEXTURES, providers="cpu")
+
+@cache
+def painter() -> Explainer:
+    """Return an Explainer of the network that paints textures; a region of its picture has to be named."""
+    return made(derived.painter(), COLOURS, target=Box(0, 0, 96, 96), method="layer-cam")
+
+
+@cache
+def unusual() -> Explainer:
+    """Return an Explainer of the anomaly detector that knows forty pictures of bars."""
+    scenes = [textured(seed, "bars").pixels for seed in range(100, 140)]
+    return made(derived.anomalies(network("textures-average").explain(scenes).activations))
+
+
+def made(proto: Any, labels: Any = TEXTURES, **options: Any) -> Explainer:
+    """Return an Explainer of a network of models/derived.py, on the CPU."""
+    return Explainer(
+        proto, layers="features", preprocess=MODELS / "synthetic.json", labels=labels, providers="cpu", **options
+    )
+
+
+def painted(pixels: Any) -> Picture:
+    """Return what the network paints."""
+    from cam_onnx.engine import open as opened
+
+    x = (pixels.transpose(2, 0, 1)[None].astype(np.float32) - 128) / 64
+    [found] = opened(derived.painter().SerializeToString(), providers="cpu").run({"image": x}, ["painted"]).values()
+    return np.clip(np.rint(found[0].transpose(1, 2, 0) * 255), 0, 255).astype(np.uint8)
+
+
+def around(mask: Any) -> tuple[int, int, int, int]:
+    """Return the box around a mask, x0, y0, x1, y1."""
+    y, x = np.nonzero(mask)
+    return int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
 
 
 def similarity() -> Picture:
@@ -247,8 +311,10 @@ def written(size: tuple[int, int], *texts: tuple[str, int, int, float, int]) -> 
 
 ROWS: dict[str, Callable[[], Picture]] = {
     function.__name__: function
-    for function in (boxes, areas, peaks, similarity, signals, volumes, page, text, letters, towers)
-}
+    for function in (
+        boxes, areas, peaks, regions, anomalies, similarity, signals, volumes, page, text, letters, towers,
+    )
+}  # fmt: skip
 """The pictures by name: docs/images/task-NAME.jpg."""
 
 

@@ -14,25 +14,17 @@ from benchmarks.tasks import MODELS, embedding
 from cam_onnx import ContractError, Explainer, InputError, Logit, ScoreNotFound, Similarity, convert
 from cam_onnx.cli import main as command_line
 from cam_onnx.render import image
+from models import derived
 from models.synthetic import textured
 
 SETTINGS = MODELS / "synthetic.json"
 ONE, OTHER = textured(5, "bars", "dots").pixels, textured(8, "bars", "checks").pixels
 
 
-def vectors_of(name="embedding"):
-    """textures-average without its last layer: a file that says nothing but a vector."""
-    proto = onnx.load(str(MODELS / "textures-average.onnx"))
-    del proto.graph.node[-1]
-    proto.graph.node.append(onnx.helper.make_node("Identity", [embedding()], [name]))
-    proto.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(name, 1, ["N", 32]))
-    return proto
-
-
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    onnx.save(vectors_of(), "vectors.onnx")
+    onnx.save(derived.vectors(), "vectors.onnx")
     image.save("one.png", ONE)
     image.save("other.png", OTHER)
 

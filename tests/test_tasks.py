@@ -9,14 +9,17 @@ import onnx
 import pytest
 
 from benchmarks import tasks
-from benchmarks.tasks import MODELS, ROWS, embedding, heatmaps, network, plain, usual
-from cam_onnx import Boxes, Detection, Explainer, Pixel, Similarity
+from benchmarks.tasks import MODELS, ROWS, around, embedding, heatmaps, network, painter, plain, unusual, usual
+from cam_onnx import Box, Boxes, Detection, Explainer, Pixel, Similarity
 from cam_onnx.cli import main as command_line
 from cam_onnx.graph.inspect import inspect
 from cam_onnx.render import image
+from models import derived
+from models.derived import PALETTE
 from models.signals import BALLS, PULSES, filled, pulsed
 from models.synthetic import TEXTURES, textured
 from tests.graph.test_task import ASKED, proto_of
+from tests.running import run
 
 pytest.importorskip("onnxruntime")
 SEEDS = range(20, 32)
@@ -124,6 +127,63 @@ def test_a_keypoint_is_explained_where_it_is_found():
     there, other = np.array(pairs).T
     assert there.min() > 9
     assert other.max() < 0.1
+
+
+def test_what_is_unusual_is_marked_and_what_is_usual_is_not():
+    explainer, pairs = unusual(), []
+    assert (explainer.contract.task, explainer.contract.score) == ("anomaly detection", "cam_value")
+    for seed in SEEDS:
+        scene = textured(seed, "bars", "dots")
+        found, alone = explainer.explain(scene.pixels), explainer.explain(textured(seed, "bars").pixels)
+        assert found.score[0] > 10 * alone.score[0]
+        pairs.append([density(found.saliency_map[0], scene.masks[name]) for name in ("dots", "bars")])
+    odd, common = np.array(pairs).T
+    assert odd.min() > 7
+    assert common.max() < 0.5
+
+
+def test_an_anomaly_map_without_a_score_is_explained_at_its_peak():
+    proto = derived.anomalies(network("textures-average").explain(textured(1, "bars").pixels).activations)
+    del proto.graph.output[0]
+    explainer = Explainer(proto, layers="features", preprocess=MODELS / "synthetic.json", providers="cpu")
+    assert (explainer.contract.task, explainer.contract.target) == ("anomaly detection", {"kind": "peak"})
+    scene = textured(20, "bars", "dots")
+    assert density(explainer.explain(scene.pixels).saliency_map[0], scene.masks["dots"]) > 7
+
+
+def test_a_region_of_a_picture_that_a_network_makes_is_explained_by_what_lies_there():
+    pairs = []
+    for seed in SEEDS:
+        scene = textured(seed, "bars", "checks")
+        for name, mask in scene.masks.items():
+            target = Box(*around(mask), cls=int(np.argmax(PALETTE[name])))
+            [drawn] = painter().explain(scene.pixels, target=target).saliency_map
+            [other] = [of for n, of in scene.masks.items() if n != name]
+            pairs.append([density(drawn, mask), density(drawn, other)])
+    there, other = np.array(pairs).T
+    assert there.min() > 5
+    assert other.max() < 0.1
+
+
+def test_a_network_that_makes_a_picture_is_asked_about(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    onnx.save(derived.painter(), "painter.onnx")
+    image.save("scene.png", textured(3, "bars", "checks").pixels)
+    command = ["explain", "painter.onnx", "scene.png", "-o", "o.png", "--preprocess", str(MODELS / "synthetic.json")]
+    assert command_line(command) == 2
+    assert "box:X0,Y0,X1,Y1:CHANNEL or pixel:Y,X:CHANNEL of a picture" in capsys.readouterr().err
+    assert command_line([*command, "--method", "layer-cam", "--target", "box:10,40,45,72:0"]) == 0
+    assert command_line(["verify", *command[1:3], *command[5:], "--target", "box:10,40,45,72:0"]) == 0
+
+
+@pytest.mark.parametrize("name", ["heatmaps", "painter", "vectors"])
+def test_a_derived_network_is_the_same_every_time_and_runs(name):
+    make = getattr(derived, name)
+    assert make().SerializeToString(deterministic=True) == make().SerializeToString(deterministic=True)
+    x = np.random.default_rng(0).normal(size=(2, 3, 96, 96)).astype(np.float32)
+    [found] = run(make(), {"image": x})
+    assert np.isfinite(found).all()
+    assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
 def test_what_two_pictures_have_in_common_is_marked_on_both():

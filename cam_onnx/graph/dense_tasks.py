@@ -49,7 +49,7 @@ def _of_lines(picture: ir.Value | None) -> bool:
 
 
 def anomalies(model: Model, outputs: list[Output]) -> Task | None:
-    """Outputs as anomalib names them: one score a picture, beside a map."""
+    """Outputs as anomalib names them: one score a picture beside a map, or the largest value of a map."""
     named = {o.value.name: o for o in outputs}
     if not {"anomaly_map", "pred_score"} & set(named) or "anomaly_map" not in named:
         return None
@@ -57,8 +57,10 @@ def anomalies(model: Model, outputs: list[Output]) -> Task | None:
         source = named["pred_score"].value
         if source.shape is not None and 1 <= len(source.shape) <= 2:
             return Task("anomaly detection", source.name or "", "pred_score beside anomaly_map", kinds.Value())
-    source = named["anomaly_map"].source
-    return Task("anomaly detection", source.name or "", "anomaly_map", kinds.Area())
+    output = named["anomaly_map"]  # a distance is nowhere below zero: its area would be the picture
+    return Task(
+        "anomaly detection", output.source.name or "", "anomaly_map", kinds.Peak(), activation=_squashed(output)
+    )
 
 
 def segmentation(model: Model, outputs: list[Output]) -> Task | None:

@@ -340,6 +340,10 @@ TASKS = {
             dict(pred_score=(1,)).items()),
         ("anomaly detection", "pred_score", "value"),
     ),
+    "anomalib, the map alone": (
+        row("float[N,1,32,32] anomaly_map", "anomaly_map = Conv(a, w)", w=np.ones((1, 8, 1, 1), "f4")),
+        ("anomaly detection", "anomaly_map", "peak"),
+    ),
 }  # fmt: skip
 
 
