@@ -106,3 +106,38 @@ def test_a_signal_that_is_denoised_is_no_state_where_nothing_else_could_be_the_s
     found = picture_input(load(model))
     assert found is not None
     assert found.name == "x"
+
+
+def reader(steps: str) -> onnx.ModelProto:
+    """Columns of lines of text, as a sequence (T, N, C)."""
+    return network(
+        "reader (float[N,1,8,24] image) => (float[12,N,5] letters)",
+        f"""
+        a = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
+        features = Relu(a)
+        pooled = ReduceMean<keepdims=0>(features, two)
+        columns = Transpose<perm=[2,0,1]>(pooled)
+        {steps}
+        letters = MatMul(read, w2)
+        """,
+        dict(w1=he(6, 1, 3, 3), b1=bias(6), two=ints(2), w2=he(6, 5, fan=6), one=ints(1), wi=he(1, 18, 6, fan=6),
+             wr=he(1, 18, 6, fan=6)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("steps", "layers", "told"),
+    [
+        ("all = GRU<hidden_size=6>(columns, wi, wr) read = Squeeze(all, one)", "features", True),
+        ("read = Tanh(columns)", "features", False),
+    ],
+)
+def test_letters_that_are_read_of_the_whole_line_are_noted(steps, layers, told):
+    explainer = Explainer(reader(steps), layers=layers, target="letters")
+    assert any("every letter is read of the whole line (GRU)" in note for note in explainer.notes) is told
+    line = np.random.default_rng(0).normal(size=(1, 1, 8, 24)).astype(np.float32)
+    found = explainer.explain(inputs={"image": line})
+    reaches = [np.abs(one).sum(axis=(0, 1)) > 0 for one in found.gradients]  # columns
+    rows = [int(target) // 5 for target in found.target]
+    for columns, row in zip(reaches, rows, strict=True):
+        assert list(np.flatnonzero(columns)) == (list(range(row + 1)) if told else [row])

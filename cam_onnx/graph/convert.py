@@ -28,6 +28,7 @@ from cam_onnx.graph.locate import Score, picture_input
 from cam_onnx.graph.original import original, outline
 from cam_onnx.graph.rewrite import rewrite
 from cam_onnx.graph.seeds import base, extend
+from cam_onnx.graph.states import recurrence
 from cam_onnx.graph.tables import table as bent
 from cam_onnx.graph.task import find_task
 from cam_onnx.graph.unbatched import unbatched
@@ -194,6 +195,13 @@ def convert(
             f"{chosen.name}, since the mean gradient that {DEFAULT} takes does not say which of many places is meant"
         )
     prepared, picture, proto, contract = built.prepared, built.picture, built.proto, built.contract
+    if isinstance(built.kind, Letters):
+        read_by = recurrence(prepared.values[built.score.name], {layer.name for layer in contract.layers})
+        if read_by:
+            notes.append(
+                f"every letter is read of the whole line ({read_by}): its map marks others as well, and the map's "
+                "centre need not lie on it"
+            )
     if picture is not None and picture.name:
         contract.roles["image"] = picture.name
         contract = contract.with_(unbatched=unbatched(picture), without_channels=widened_axes(picture) is not None)

@@ -1,4 +1,4 @@
-"""Inputs that a recurrent network is handed of its own past, which are no signal to explain.
+"""Recurrent networks: what they are handed of their own past, which is no signal to explain, and where they recur.
 
 Such a state has as many axes as a signal, (layers, N, C) beside a wave (N, T). What tells them apart is where it goes,
 into the initial state of a recurrent operator; or where it comes from, an output that is called after it.
@@ -6,11 +6,11 @@ into the initial state of a recurrent operator; or where it comes from, an outpu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import onnx_ir as ir
 
-__all__ = ["is_next", "is_state"]
+__all__ = ["is_next", "is_state", "recurrence"]
 
 _INITIAL = {"DynamicQuantizeLSTM": (5, 6), "GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
 _VIEWS = {
@@ -27,6 +27,22 @@ def is_state(graph: ir.Graph, value: ir.Value) -> bool:
 def is_next(graph: ir.Graph, output: ir.Value) -> bool:
     """Whether an output is what a state becomes."""
     return len(graph.inputs) > 1 and any(_follows(value, output) for value in graph.inputs)
+
+
+def recurrence(score: ir.Value, layers: Collection[str]) -> str:
+    """Return the type of a recurrent operator between layers and a score, "" without one."""
+    todo, seen = [score], {score}
+    while todo:
+        value = todo.pop()
+        node = None if value.name in layers else value.producer()
+        if node is None:
+            continue
+        if node.op_type in _INITIAL:
+            return node.op_type
+        new = {x for x in node.inputs if x is not None} - seen
+        todo += new
+        seen |= new
+    return ""
 
 
 def _starts(value: ir.Value) -> bool:
