@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import tasks
 from benchmarks.tasks import MODELS, ROWS, around, embedding, heatmaps, network, painter, plain, unusual, usual
-from cam_onnx import Box, Boxes, Detection, Explainer, Pixel, Similarity
+from cam_onnx import Box, Boxes, Detection, Explainer, Pixel, ScoreNotFound, Similarity, convert
 from cam_onnx.cli import main as command_line
 from cam_onnx.graph.inspect import inspect
 from cam_onnx.render import image
@@ -174,6 +174,29 @@ def test_a_network_that_makes_a_picture_is_asked_about(tmp_path, capsys, monkeyp
     assert "box:X0,Y0,X1,Y1:CHANNEL or pixel:Y,X:CHANNEL of a picture" in capsys.readouterr().err
     assert command_line([*command, "--method", "layer-cam", "--target", "box:10,40,45,72:0"]) == 0
     assert command_line(["verify", *command[1:3], *command[5:], "--target", "box:10,40,45,72:0"]) == 0
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+def test_what_is_asked_of_a_depth_is_answered(rank):
+    """The listed targets give the numbers of the file's own output: at a place, in a region, the largest."""
+    shape = "N,64,64" if rank == 3 else "N,1,64,64"
+    last = "depth = Squeeze(d, one)" if rank == 3 else "depth = Identity(d)"
+    nodes = f"i = ConvTranspose<strides=[2,2]>(a, w2) d = Conv(i, w) {last}"
+    rng = np.random.default_rng(0)
+    w, w2, x = (rng.normal(size=size).astype(np.float32) for size in ((1, 8, 1, 1), (8, 8, 2, 2), (2, 3, 64, 64)))
+    proto = proto_of(f"float[{shape}] depth", nodes, w=w, w2=w2)
+    [values] = run(proto, {"image": x})
+    values = values.reshape(2, 64, 64)
+    with pytest.raises(ScoreNotFound, match="pixel:Y,X, the number at a place; box:X0,Y0,X1,Y1, its mean in a region"):
+        convert(proto)
+    for target, expected in (
+        ("pixel:5,6", values[:, 5, 6]),
+        ("box:2,3,20,30", values[:, 3:30, 2:20].mean(axis=(1, 2))),
+        ("peak", values.max(axis=(1, 2))),
+    ):
+        found = Explainer(proto, target=target).explain(inputs={"image": x})
+        np.testing.assert_allclose(found.score, expected, rtol=1e-4, atol=1e-4)
+        assert found.reasons == [None] * 2
 
 
 @pytest.mark.parametrize("name", ["heatmaps", "painter", "vectors"])

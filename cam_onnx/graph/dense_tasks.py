@@ -17,9 +17,13 @@ from cam_onnx.graph.queries import queried
 from cam_onnx.graph.roles import Roles, follow
 
 __all__ = [
-    "anomalies", "distributions", "grids", "keypoints", "picture_made", "probability_map", "queries", "segmentation",
-    "sequence",
+    "PLANE", "anomalies", "distributions", "grids", "keypoints", "picture_made", "plane", "probability_map", "queries",
+    "segmentation", "sequence",
 ]  # fmt: skip
+
+PLANE = ("n", "s0", "s1")  # the axes of one number at every place
+_DEPTHS = {"depth", "disp", "disparity"}
+_ONE_NUMBER = "pixel:Y,X, the number at a place; box:X0,Y0,X1,Y1, its mean in a region; peak, the largest"
 
 
 def sequence(model: Model, outputs: list[Output]) -> Task | None:
@@ -61,6 +65,20 @@ def anomalies(model: Model, outputs: list[Output]) -> Task | None:
     return Task(
         "anomaly detection", output.source.name or "", "anomaly_map", kinds.Peak(), activation=_squashed(output)
     )
+
+
+def plane(model: Model, outputs: list[Output]) -> Task | None:
+    """The only output is one number at every place, (N, H, W), or one channel that is called a depth."""
+    if len(outputs) != 1 or outputs[0].end:
+        return None
+    [output] = outputs
+    name = output.value.name or ""
+    named = not _DEPTHS.isdisjoint(re.split(r"[^a-z]+", name.casefold()))
+    one = named and any(classes == 1 for _, classes, _ in _dense(model, outputs))
+    if output.roles != PLANE and not one:
+        return None
+    task = "depth estimation" if named else "image to image, depth or segmentation"
+    return Task(task, output.source.name or "", f"{name}: one number at every place", asks=_ONE_NUMBER)
 
 
 def segmentation(model: Model, outputs: list[Output]) -> Task | None:
@@ -156,6 +174,10 @@ def grids(model: Model, outputs: list[Output]) -> Task | None:
             why = f"{output.value.name}: {classes} values on a grid coarser than the picture"
             return Task("keypoints, segmentation or features", output.source.name or "", why,
                         asks="area, if they are logits of classes; peak, if each is the map of a keypoint")  # fmt: skip
+        if not whole and not output.end:
+            why = f"{output.value.name}: one value on a grid coarser than the picture"
+            return Task("depth, segmentation or a heatmap", output.source.name or "", why,
+                        asks=f"area, if it is the logit of a class; {_ONE_NUMBER}")  # fmt: skip
     return None
 
 

@@ -13,7 +13,7 @@ from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import Val, cotangent_type
 from cam_onnx.errors import InputError, shown
 from cam_onnx.graph.choice import pair
-from cam_onnx.graph.dense_tasks import distributions
+from cam_onnx.graph.dense_tasks import PLANE, distributions
 from cam_onnx.graph.roles import follow
 from cam_onnx.graph.seed_values import Values
 from cam_onnx.kinds import Kind
@@ -39,9 +39,7 @@ def region(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
     for axis, size in zip(space, weights.shape, strict=True):
         shape[axis] = size
     spread = op.constant((weights / weights.sum()).astype(dtype.numpy()).reshape(shape))
-    values = op.ReduceSum(x * spread, space, keepdims=0)
-    classes = x.dims[channel]
-    return values, classes if isinstance(classes, int) else None
+    return _of_each(op, op.ReduceSum(x * spread, space, keepdims=0), x, channel)
 
 
 def peak(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
@@ -53,20 +51,29 @@ def peak(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
         classes = x.dims[1]
         return (columns + rows) * 0.5, classes if isinstance(classes, int) else None
     space, channel = _axes(model, source, kind)
-    classes = x.dims[channel]
-    return op.ReduceMax(x, space, keepdims=0), classes if isinstance(classes, int) else None
+    return _of_each(op, op.ReduceMax(x, space, keepdims=0), x, channel)
 
 
-def _axes(model: Model, source: ir.Value, kind: Kind) -> tuple[list[int], int]:
-    """Return the axes of space, and that of the classes."""
+def _axes(model: Model, source: ir.Value, kind: Kind) -> tuple[list[int], int | None]:
+    """Return the axes of space, and that of the classes; None: there is one number at every place."""
     roles = follow(model.graph).get(source, ())
     space = [i for i, role in enumerate(roles) if role.startswith("s")]
+    if roles == PLANE:
+        return space, None
     if not space or "c" not in roles:
         raise InputError(
             f"target {kind.word}: {shown(source.name or '')!r} has no map of each class: its axes are not known to be "
             "batch, classes and space"
         )
     return space, roles.index("c")
+
+
+def _of_each(op: Emitter, values: Val, x: Val, channel: int | None) -> Values:
+    """Return values (N, C) and C; of one number at every place there is one."""
+    if channel is None:
+        return op.Unsqueeze(values, [1]), 1
+    classes = x.dims[channel]
+    return values, classes if isinstance(classes, int) else None
 
 
 def _weights(model: Model, kind: Kind, sizes: list[int]) -> np.ndarray:
@@ -159,7 +166,7 @@ def _candidates(op: Emitter, model: Model, source: ir.Value, kind: kinds.Box) ->
 def box(op: Emitter, model: Model, source: ir.Value, kind: Kind) -> Values:
     """The class scores of the candidate that overlaps a box most; of a segmentation, those inside it."""
     assert isinstance(kind, kinds.Box)
-    if op.primal(source).rank != 3:
+    if op.primal(source).rank != 3 or follow(model.graph).get(source) == PLANE:
         return region(op, model, source, kind)
     found = _candidates(op, model, source, kind)
     best = op.ArgMax(found.overlaps, axis=1, keepdims=0)

@@ -122,8 +122,9 @@ def _classifier(model: Model, outputs: list[Output]) -> Task | None:
 
 
 RECOGNISERS: tuple[tuple[Callable[[Model, list[Output]], Task | None], ...], ...] = (
-    (_detection,),
     (dense_tasks.anomalies,),
+    (dense_tasks.plane,),
+    (_detection,),
     (_embedding, _places),
     (_classifier,),
     (dense_tasks.keypoints, dense_tasks.queries),

@@ -442,8 +442,25 @@ ASKED = {
         "image to image, depth or segmentation",
     ),
     "one channel of the picture's size": (
-        row("float[N,1,64,64] depth", "depth = Conv(u, w)", w=np.ones((1, 8, 1, 1), "f4")),
+        row("float[N,1,64,64] y", "y = Conv(u, w)", w=np.ones((1, 8, 1, 1), "f4")),
         "image to image, depth or segmentation",
+    ),
+    "one channel of the picture's size, by name": (
+        row("float[N,1,64,64] inverse_depth", "inverse_depth = Conv(u, w)", w=np.ones((1, 8, 1, 1), "f4")),
+        "depth estimation",
+    ),
+    "one number at every place, as monocular depth has it: DPT": (
+        row("float[N,64,64] predicted_depth", "d = Conv(u, w) e = Relu(d) predicted_depth = Squeeze(e, one)",
+            w=np.ones((1, 8, 1, 1), "f4")),
+        "depth estimation (predicted_depth: one number at every place): pixel:Y,X",
+    ),
+    "one number at every place of a coarser grid, no name: MiDaS": (
+        row("float[N,32,32] y", "d = Conv(a, w) y = Squeeze(d, one)", w=np.ones((1, 8, 1, 1), "f4")),
+        "image to image, depth or segmentation (y: one number at every place): pixel:Y,X",
+    ),
+    "one channel of a coarser grid": (
+        row("float[N,1,32,32] y", "y = Conv(a, w)", w=np.ones((1, 8, 1, 1), "f4")),
+        "area, if it is the logit of a class; pixel:Y,X",
     ),
     "keypoints": (
         row("float[N,5,32,32] y", "r = Relu(a) y = Conv(r, w)", w=np.ones((5, 8, 1, 1), "f4")),
