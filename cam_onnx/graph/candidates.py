@@ -41,8 +41,9 @@ def candidates(model: Model, score: Score) -> list[Place]:
 def on_path(model: Model, score: Score) -> list[ir.Value]:
     """Return every inner value of which the score has a derivative, also where none reaches the input (Round)."""
     inner = [y for node in model.graph for y in node.outputs]
-    path = mark(model.graph, [*fed(model), *inner], [model.values[score.name]], model.opset, DERIVATIVE)
-    return [y for y in inner if y in path.values and y.name != score.name]
+    ends = score.values(model)
+    path = mark(model.graph, [*fed(model), *inner], ends, model.opset, DERIVATIVE)
+    return [y for y in inner if y in path.values and y not in ends]
 
 
 def listed(names: Sequence[str]) -> str:

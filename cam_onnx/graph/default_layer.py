@@ -8,7 +8,7 @@ several stages, each pooled), the layer is the nearest value through which all o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -36,15 +36,17 @@ _RESAMPLES = VIEWS | {
 _PRODUCTS = {"Attention", "Einsum", "MatMul", "MultiHeadAttention"}
 
 
-def extent_of(model: Model, score: ir.Value, found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]) -> Extent:
-    """Return where positions are held on the way to a score."""
+def extent_of(
+    model: Model, scores: Sequence[ir.Value], found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]
+) -> Extent:
+    """Return where positions are held on the way to a score, or to all that it is made of."""
     given = [value for value in model.graph.inputs if not is_state(model.graph, value)]
-    path = mark(model.graph, [*given, *found], [score], model.opset, DERIVATIVE)
-    return Extent(model.graph, path, score, roles)
+    path = mark(model.graph, [*given, *found], scores, model.opset, DERIVATIVE)
+    return Extent(model.graph, path, scores, roles)
 
 
 def choose(
-    extent: Extent, score: ir.Value, found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]
+    extent: Extent, scores: Sequence[ir.Value], found: Mapping[ir.Value, Axes], roles: Mapping[ir.Value, Roles]
 ) -> tuple[list[ir.Value], str]:
     """Return the default among `found`, which stand in the order of the graph, and why; none, and why not."""
     values = list(found)
@@ -52,8 +54,8 @@ def choose(
         return _of_regions(extent, regions, found, roles)
     ends = extent.ends()
     spatial = [value for value in values if found[value].tokens is None]
-    if not ends or extent.holds(score) or _is_head(extent, score):
-        return _of_dense(extent, score, found, strides(extent.graph, roles))
+    if not ends or any(extent.holds(score) or _is_head(extent, score) for score in scores):
+        return _of_dense(extent, scores, found, strides(extent.graph, roles))
     last = ends[-1]
     at = extent.common(ends)
     if at is None:
@@ -69,7 +71,7 @@ def choose(
         more = "" if known is spatial[-1] else ", of those through which all positions go that the score reads"
         return [known], f"the last value with spatial axes{more}"
     if _is_attention(extent, last):
-        read = "one token is read" if len(score.shape or ()) < 3 else "none of its places is read"
+        read = "one token is read" if len(scores[0].shape or ()) < 3 else "none of its places is read"
         return [known], f"enters the last attention ({label(last)}), behind which {read}"
     return [known], "the last tokens before the pooling"
 
@@ -99,10 +101,10 @@ def _is_head(extent: Extent, score: ir.Value) -> bool:
 
 
 def _of_dense(
-    extent: Extent, score: ir.Value, found: Mapping[ir.Value, Axes], known: Mapping[ir.Value, Strides]
+    extent: Extent, scores: Sequence[ir.Value], found: Mapping[ir.Value, Axes], known: Mapping[ir.Value, Strides]
 ) -> tuple[list[ir.Value], str]:
     """Return the layers of a score that has positions itself."""
-    layers = dense_layers(extent, score, found, known)
+    layers = dense_layers(extent, scores, found, known)
     if len(layers) > 1:
         return layers, f"one of {len(layers)} grids that the last learned layers before the score read"
     if layers:

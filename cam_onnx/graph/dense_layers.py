@@ -7,7 +7,7 @@ there), its layer is the nearest value through which all of them get it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -23,11 +23,11 @@ _LEARNED = {"Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"
 
 
 def dense_layers(
-    extent: Extent, score: ir.Value, found: Mapping[ir.Value, Axes], strides: Mapping[ir.Value, Strides]
+    extent: Extent, scores: Sequence[ir.Value], found: Mapping[ir.Value, Axes], strides: Mapping[ir.Value, Strides]
 ) -> list[ir.Value]:
     """Return one value of each level, in the order of the graph; none where it is not known which there are."""
     levels: dict[object, list[ir.Value]] = {}
-    for value in _read(extent, score, found):
+    for value in _read(extent, scores, found):
         levels.setdefault(_level(value, found, strides), []).append(value)
     chosen = []
     for level, values in levels.items():
@@ -42,10 +42,10 @@ def _level(value: ir.Value, found: Mapping[ir.Value, Axes], strides: Mapping[ir.
     return strides.get(value) or grid_of(value, found[value])
 
 
-def _read(extent: Extent, score: ir.Value, found: Mapping[ir.Value, Axes]) -> list[ir.Value]:
+def _read(extent: Extent, scores: Sequence[ir.Value], found: Mapping[ir.Value, Axes]) -> list[ir.Value]:
     """Return what the last learned layers read, on all ways to the score."""
     read: list[ir.Value] = []
-    seen, open_ = {score}, [score]
+    seen, open_ = set(scores), list(scores)
     while open_:
         at = open_.pop()
         node = extent.producer(at)

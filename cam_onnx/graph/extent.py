@@ -7,7 +7,7 @@ them alone is taken to read them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -41,7 +41,9 @@ class Extent:
         Of the graph, on the way, in its order.
     """
 
-    def __init__(self, graph: ir.Graph, path: Path, score: ir.Value, roles: Mapping[ir.Value, Roles]) -> None:
+    def __init__(
+        self, graph: ir.Graph, path: Path, scores: Sequence[ir.Value], roles: Mapping[ir.Value, Roles]
+    ) -> None:
         self.graph, self._roles = graph, roles
         self._on = path.values | set(path.stands.values())
         self.nodes = [node for node in graph if any(y in self._on for y in node.outputs)]
@@ -51,7 +53,7 @@ class Extent:
         for node in self.nodes:
             for x in self._given(node):
                 self._users.setdefault(x, []).append(node)
-        self._read: dict[ir.Value, set[int]] = {score: self._lists(score)}
+        self._read: dict[ir.Value, set[int]] = {score: self._lists(score) for score in scores}
         for node in reversed(self.nodes):
             for x in self._given(node):
                 axes = {a for a in self._lists(x) for i, each in enumerate(node.inputs) if each is x

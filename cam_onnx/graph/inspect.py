@@ -169,7 +169,7 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
     if found is not None:
         default = attempt(lambda: find_layers(prepared, None, found))
         places = _candidates(prepared, found, default or [])
-        path = mark(prepared.graph, fed(prepared), [prepared.values[found.name]], prepared.opset, DERIVATIVE)
+        path = mark(prepared.graph, fed(prepared), found.values(prepared), prepared.opset, DERIVATIVE)
         for name, nodes in sorted(path.refused.items()):
             count = f"{len(nodes)} node{'s'[: len(nodes) > 1]}"
             unsupported.append(f"{name}: {count}, first {nodes[-1].name or nodes[-1].outputs[0].name!r}")

@@ -59,9 +59,9 @@ def find_stages(model: Model, score: Score) -> list[Place]:
     """Return the last value of every stage: of every stride on the way to the default layer."""
     found = {model.values[place.name]: place for place in candidates(model, score)}
     axes = {value: place.axes for value, place in found.items()}
-    roles, value = follow(model.graph), model.values[score.name]
-    extent = extent_of(model, value, axes, roles)
-    chosen, _ = choose(extent, value, axes, roles)
+    roles, ends = follow(model.graph), score.values(model)
+    extent = extent_of(model, ends, axes, roles)
+    chosen, _ = choose(extent, ends, axes, roles)
     return [found[each] for each in stages(extent, chosen, axes, strides(model.graph, roles))]
 
 
@@ -74,8 +74,8 @@ def _default(model: Model, score: Score) -> list[Place]:
             "such layer: integrated-gradients, occlusion, rise (method=, --method)"
         )
     axes = {model.values[p.name]: p.axes for p in found}
-    roles, value = follow(model.graph), model.values[score.name]
-    chosen, why = choose(extent_of(model, value, axes, roles), value, axes, roles)
+    roles, ends = follow(model.graph), score.values(model)
+    chosen, why = choose(extent_of(model, ends, axes, roles), ends, axes, roles)
     if not chosen:
         raise LayerNotFound(
             f"{model.name}: {why}; name the layer that you mean (layers=, --layer); candidates: "

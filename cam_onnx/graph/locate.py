@@ -31,13 +31,19 @@ class Score:
     """The explained value.
 
     `single`: it has no batch axis, (C,). `classes`: C', or None where it is symbolic. `activation`: what the model
-    does to it at its end: "softmax", "sigmoid" or "".
+    does to it at its end: "softmax", "sigmoid" or "". `beside`: what it is made of with it, where the model has no
+    value that joins them: the other levels of a detector.
     """
 
     name: str
     single: bool
     classes: int | None
     activation: str = ""
+    beside: tuple[str, ...] = ()
+
+    def values(self, model: Model) -> list[ir.Value]:
+        """Return all that it is made of."""
+        return [model.values[name] for name in (self.name, *self.beside)]
 
 
 def fed(model: Model) -> list[ir.Value]:

@@ -148,7 +148,7 @@ def _rows(op: Emitter, model: Model, score: Score, source: ir.Value, kind: Kind)
         boxes = placed.name
     extended = model.of(append(model.proto, op, outputs))
     values = Score(named.name, single=False, classes=found.total, activation=score.activation)
-    read = (score.name,)
+    read = (score.name, *score.beside)
     return Seeded(extended, values, read=read, each=found.classes, boxes=boxes, nothing=found.nothing)
 
 
