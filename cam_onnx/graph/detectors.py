@@ -14,9 +14,10 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.subgraphs import graphs
 from cam_onnx.autodiff.val import cotangent_of
-from cam_onnx.expression import quoted
 from cam_onnx.graph.chosen import before_choice, chosen_outputs
-from cam_onnx.graph.heads import VIEWS, Head, gives, picture_sizes, rows
+from cam_onnx.graph.focal import focal
+from cam_onnx.graph.heads import VIEWS, Head, gives, rows
+from cam_onnx.graph.levels import levels
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.sorted_heads import before_sorting
 
@@ -30,7 +31,7 @@ def find(model: Model) -> Head | str | None:
         return head
     if suppressed is not None:
         return suppressed
-    for recognise in (before_sorting, _chosen_already, _levels, _apart, rows):
+    for recognise in (before_sorting, _chosen_already, levels, _apart, rows):
         if (found := recognise(model)) is not None:
             return found
     return None
@@ -67,59 +68,16 @@ def _apart(model: Model) -> Head | str | None:
     of_one = gives(box) == "Sigmoid"
     form = "centre of 1" if of_one else _corners(model) if _ends_as_corners(box) else ""
     nothing = {"sigmoid": "sigmoid", "softmax": "last" if of_one else "first", "": ""}[activation]
-    if not activation and not of_one:
+    if not activation and not of_one and not focal([score], classes):
         return f"{where}; whether one of them stands for nothing cannot be told: they are logits of unknown kind"
     if not activation:
-        nothing = "last" if _plain(box) else "sigmoid"
+        nothing = "last" if of_one and _plain(box) else "sigmoid"
     if nothing in ("first", "last") and (classes < 2 or turned):
         return None
     return Head(
         logits, box if form else None, where, turned=turned, classes=classes - (nothing in ("first", "last")),
         first=int(nothing == "first"), activation=nothing, form=form,
     )  # fmt: skip
-
-
-def _levels(model: Model) -> str | None:
-    """As many outputs of each level as of any other: YOLO v3 from Darknet, RetinaNet, YuNet. They have no joint value.
-
-    Maps (N, K, h, w), or lists (N, h w, K) of which some are boxes.
-    """
-    size = picture_sizes(model)
-    found: dict[int, list[ir.Value]] = {}
-    boxes = False
-    for output in model.graph.outputs:
-        sizes = _sizes(output)
-        cells = None if size is None else _cells(size, sizes)
-        if cells is None or cotangent_of(output) is None:
-            return None
-        stride, channels = cells
-        found.setdefault(stride, []).append(output)
-        boxes |= 4 in channels or 85 in channels or any(c in _DARKNET for c in channels)
-    if len(found) < 2 or len({len(values) for values in found.values()}) != 1 or not boxes:
-        return None
-    first = next(iter(found.values()))[-1]
-    place = "0" * (len(_sizes(first)) - 2)
-    listed = "; ".join(f"stride {s}: {', '.join(v.name or '' for v in values)}" for s, values in sorted(found.items()))
-    return (
-        f"raw heads in an output of each level, of which no value holds all candidates ({listed}): "
-        f"value:{quoted(first.name or '')}[0,{','.join(place)},CHANNEL] explains one of them, where axes stand so"
-    )
-
-
-# boxes, an objectness and the classes of the usual data (1, 20, 80), of three anchors
-_DARKNET = {3 * (5 + classes) for classes in (1, 20, 80)}
-
-
-def _cells(size: tuple[int, int], sizes: list[int | str | None]) -> tuple[int, list[int | str | None]] | None:
-    """Return of which stride a map or a list of its cells is, and the sizes beside batch and cells."""
-    for stride in (4, 8, 16, 32, 64, 128):
-        grid = [-(-size[0] // stride), -(-size[1] // stride)]
-        for at in range(1, len(sizes) - 1) if len(sizes) in (4, 5) else ():
-            if sizes[at : at + 2] == grid:
-                return stride, [*sizes[1:at], *sizes[at + 2 :]]
-        if len(sizes) == 3 and sizes[1] in [count * grid[0] * grid[1] for count in (1, 3, 9)]:
-            return stride, sizes[2:]
-    return None
 
 
 def _unstacked(value: ir.Value) -> ir.Value:

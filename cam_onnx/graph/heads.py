@@ -18,7 +18,10 @@ from cam_onnx.graph.alike import alike
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import follow
 
-__all__ = ["VIEWS", "Head", "Unchosen", "cells", "gives", "picture_sizes", "rows"]
+__all__ = [
+    "VIEWS", "Head", "Level", "Numbers", "Segment", "Unchosen", "cells", "gives", "picture_sizes", "rows", "segments",
+    "split", "told_classes",
+]  # fmt: skip
 
 LONGEST = 1 << 20  # characters of a list of names
 _STRIDES = [(8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (8, 16, 32, 64, 128), (16, 32), (32,), (16,), (8,)]
@@ -36,6 +39,33 @@ class Unchosen:
     value: ir.Value
     hanging: frozenset[ir.Value]
     each: bool = False
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of every candidate of a grid, `each` of them along the last axis that is no other.
+
+    `axes` are those of the grid: two of a map, or one that lists all cells.
+    """
+
+    value: ir.Value
+    axes: tuple[int, ...]
+    each: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a pyramid that has outputs of its own: class scores, what multiplies them, boxes.
+
+    `grid`: a value whose axes `places` are the rows and columns of cells, `stride` pixels apart; None: not known.
+    """
+
+    stride: int
+    scores: Numbers
+    sure: Numbers | None = None
+    boxes: Numbers | None = None
+    grid: ir.Value | None = None
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,9 +92,20 @@ class Head:
         first or the last class is that there is nothing.
     form : str
         Of the boxes: "centre" (x, y, width, height), "centre of 1" (in parts of the picture), "corners" (x, y, x, y),
-        "rows" (y, x, y, x), "grid" (offsets in cells and logarithms of sizes in strides), "" (not known).
+        "rows" (y, x, y, x), "grid" (offsets in cells and logarithms of sizes in strides), "cell of 1" (offsets in cells
+        behind a tanh, and parts of the picture behind a Sigmoid), "sides" (how far a cell's centre is from the left,
+        top, right and bottom, in pixels), "sides in strides", "" (not known).
     strides : tuple of int
-        Of "grid".
+        Of "grid", where no `levels` have their own.
+    corner : int
+        Where the four numbers of a box begin in `scores`, if they are there.
+    levels : tuple of Level
+        Where no value holds all candidates; `scores` is then the first level's, and `boxes` the same where they are in
+        it.
+    squash : bool
+        Class scores and what multiplies them are logits, of which the file leaves the Sigmoid to its caller.
+    powers : tuple of float
+        To which objectness and class are raised before they are multiplied.
     why : str
     """
 
@@ -79,6 +120,16 @@ class Head:
     form: str = ""
     strides: tuple[int, ...] = ()
     parts: tuple[ir.Value, ...] = ()
+    corner: int = 0
+    levels: tuple[Level, ...] = ()
+    squash: bool = False
+    powers: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def explained(self) -> list[ir.Value]:
+        """What the score is made of."""
+        of_levels = [each.value for level in self.levels for each in (level.scores, level.sure) if each is not None]
+        return of_levels or [self.scores]
 
 
 @dataclass(frozen=True)
@@ -117,18 +168,18 @@ def rows(model: Model) -> Head | str | None:
             parts = sizes[axis]
             if not isinstance(parts, int) or parts < 5:
                 continue
-            segments = list(_segments(output, axis) or ())
+            found = list(segments(output, axis) or ())
             per_cell, strides = (0, ()) if _are_tokens(output) else _per_cell(model, sizes[3 - axis])
-            told = _told(model)
-            if (head := _of_rows(output, axis, parts, segments, per_cell, strides, told)) is not None:
+            told = told_classes(model)
+            if (head := _of_rows(output, axis, parts, found, per_cell, strides, told)) is not None:
                 return head
     return None
 
 
 def _of_rows(
-    output: ir.Value, axis: int, parts: int, segments: list[Segment], per_cell: int, strides: tuple[int, ...], told: int
+    output: ir.Value, axis: int, parts: int, found: list[Segment], per_cell: int, strides: tuple[int, ...], told: int
 ) -> Head | str | None:
-    boxes, rest = _split(segments)
+    boxes, rest = split(found)
     scores = [segment for segment in rest if segment.squashed]
     if not per_cell and not (boxes and scores and rest[0].squashed):
         return None
@@ -148,7 +199,7 @@ def _of_rows(
             classes = scores[0].size - objectness
     elif per_cell == 3:
         objectness = True
-    elif per_cell == 1 and axis == 1 and not segments:
+    elif per_cell == 1 and axis == 1 and not found:
         objectness = False
     if told and parts in (4 + told, 5 + told) and objectness is not False:
         objectness, classes = parts == 5 + told, told
@@ -164,7 +215,7 @@ def _of_rows(
     )  # fmt: skip
 
 
-def _told(model: Model) -> int:
+def told_classes(model: Model) -> int:
     """Return how many classes the file says that it has (ultralytics' ``names``), 0 where it does not."""
     text = next((entry.value for entry in model.proto.metadata_props if entry.key == "names"), "")
     try:
@@ -174,13 +225,13 @@ def _told(model: Model) -> int:
     return len(names) if isinstance(names, (dict, list)) else 0
 
 
-def _split(segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+def split(found: list[Segment]) -> tuple[list[Segment], list[Segment]]:
     """Return the segments of the first four numbers and the others; none where no border lies behind the fourth."""
     at = 0
-    for i, segment in enumerate(segments):
+    for i, segment in enumerate(found):
         at += segment.size
         if at == 4:
-            return segments[: i + 1], segments[i + 1 :]
+            return found[: i + 1], found[i + 1 :]
     return [], []
 
 
@@ -212,7 +263,7 @@ def _are_tokens(output: ir.Value) -> bool:
     return found
 
 
-def _segments(value: ir.Value, axis: int) -> Iterator[Segment] | None:
+def segments(value: ir.Value, axis: int) -> Iterator[Segment] | None:
     """Return what an axis of a value is put together of: back through views and joints of other axes."""
     sizes = dims(value)
     if sizes is None or not isinstance(sizes[axis], int):
@@ -226,16 +277,16 @@ def _segments(value: ir.Value, axis: int) -> Iterator[Segment] | None:
         if node.op_type == "Concat":
             along = node.attributes["axis"].as_int() % len(sizes)
             if along != axis:
-                return _segments(x, axis)  # levels of a pyramid are made alike
-            parts = [None if each is None else _segments(each, axis) for each in node.inputs]
+                return segments(x, axis)  # levels of a pyramid are made alike
+            parts = [None if each is None else segments(each, axis) for each in node.inputs]
             if all(part is not None for part in parts):
                 return (segment for part in parts if part is not None for segment in part)
         if node.op_type in ("Identity", "Cast"):
-            return _segments(x, axis)
+            return segments(x, axis)
         if node.op_type == "Transpose" and "perm" in node.attributes:
-            return _segments(x, node.attributes["perm"].as_ints()[axis])
+            return segments(x, node.attributes["perm"].as_ints()[axis])
         if node.op_type in ("Reshape", "Flatten") and (before := _same_axis(given, sizes, axis)) is not None:
-            return _segments(x, before)
+            return segments(x, before)
     return iter([Segment(size, value, gives(value) == "Sigmoid")])
 
 

@@ -22,9 +22,12 @@ from cam_onnx.graph.detectors import find
 from cam_onnx.graph.heads import Head, Unchosen, picture_sizes
 from cam_onnx.graph.queries import queried
 from cam_onnx.graph.roles import follow
+from cam_onnx.graph.seed_levels import cells, joined
 from cam_onnx.kinds import Kind
 
 __all__ = ["Rows", "area", "head_of", "rows"]
+
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,7 @@ def _boxes(op: Emitter, model: Model) -> Rows:
     head = head_of(model)
     if isinstance(head.boxes, Unchosen) or head.parts:
         return _unchosen(op, model, head)
-    x = op.primal(head.scores)
-    count, parts = (x.dims[i] for i in ((2, 1) if head.turned else (1, 2)))
-    table = op.Transpose(x, perm=[0, 2, 1]) if head.turned else x  # (N, A, parts)
+    table, count, parts = _table(op, head)
     classes = head.classes
     if classes is None and isinstance(parts, int):
         classes = parts - head.first
@@ -108,10 +109,36 @@ def _boxes(op: Emitter, model: Model) -> Rows:
         table = op.LogSoftmax(table, axis=2)
     whole = head.first == 0 and classes == parts
     scores = table if whole else op.Slice(table, [head.first], [head.first + classes], [2])
-    if head.objectness is not None:
-        scores = scores * op.Slice(table, [head.objectness], [head.objectness + 1], [2])
+    if (sure := _sure(op, head, table)) is not None:
+        scores = _together(op, head, sure, scores)
     total = count * classes if isinstance(count, int) else None
     return Rows(op.Flatten(scores, axis=1), classes, total, _corners(op, model, head, table))
+
+
+def _table(op: Emitter, head: Head) -> tuple[Val, int | str | None, int | str | None]:
+    """Return (N, A, parts), A, and how many parts there are."""
+    if head.levels:
+        table, total = joined(op, [level.scores for level in head.levels])
+        return table, total, head.levels[0].scores.each
+    x = op.primal(head.scores)
+    count, parts = (x.dims[i] for i in ((2, 1) if head.turned else (1, 2)))
+    return op.Transpose(x, perm=[0, 2, 1]) if head.turned else x, count, parts
+
+
+def _sure(op: Emitter, head: Head, table: Val) -> Val | None:
+    """Return how sure each candidate is to be a thing, (N, A, 1), where that is said apart from the classes."""
+    if head.objectness is not None:
+        return op.Slice(table, [head.objectness], [head.objectness + 1], [2])
+    beside = [level.sure for level in head.levels if level.sure is not None]
+    return joined(op, beside)[0] if beside else None
+
+
+def _together(op: Emitter, head: Head, sure: Val, scores: Val) -> Val:
+    if head.squash:
+        sure, scores = op.Sigmoid(sure), op.Sigmoid(scores)
+    if head.powers != (1.0, 1.0):  # whose slope at 0 is no number
+        sure, scores = (op.Pow(op.Max(x, TINY), power) for x, power in zip((sure, scores), head.powers, strict=True))
+    return scores * sure
 
 
 def _unchosen(op: Emitter, model: Model, head: Head) -> Rows:
@@ -142,18 +169,33 @@ def _unchosen(op: Emitter, model: Model, head: Head) -> Rows:
 def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:
     if head.boxes is None or isinstance(head.boxes, Unchosen) or not head.form:
         return None
-    boxes = op.Slice(table, [0], [4], [2]) if head.boxes is head.scores else op.primal(head.boxes)
+    if head.boxes is head.scores:
+        boxes = op.Slice(table, [head.corner], [head.corner + 4], [2])
+    elif head.levels:
+        boxes, _ = joined(op, [level.boxes for level in head.levels if level.boxes is not None])
+    else:
+        boxes = op.primal(head.boxes)
     if head.form == "corners":
         return boxes
     if head.form == "rows":
         return op.Gather(boxes, [1, 0, 3, 2], axis=2)
     centre, size = op.Slice(boxes, [0], [2], [2]), op.Slice(boxes, [2], [4], [2])
-    if head.form == "grid":
+    if head.form in ("centre", "centre of 1"):
+        return op.Concat(centre - size * 0.5, centre + size * 0.5, axis=2)
+    if head.levels:
+        places, strides, grids = cells(op, head.levels)
+    else:
         picture = picture_sizes(model)
         assert picture is not None
-        places, strides = _grid(picture, head.strides)
-        centre = (centre + op.constant(places)) * op.constant(strides)
-        size = op.Exp(size) * op.constant(strides)
+        places, strides = (op.constant(each) for each in _grid(picture, head.strides))
+    if head.form.startswith("sides"):
+        step = strides if head.form == "sides in strides" else 1.0
+        middle = (places + 0.5) * strides
+        return op.Concat(middle - centre * step, middle + size * step, axis=2)
+    if head.form == "cell of 1":
+        centre, size = (places + op.Tanh(centre)) / grids, op.Sigmoid(size)
+    else:
+        centre, size = (centre + places) * strides, op.Exp(size) * strides
     return op.Concat(centre - size * 0.5, centre + size * 0.5, axis=2)
 
 

@@ -73,7 +73,8 @@ def base(model: Model, kind: Kind | None, score: str | None) -> Score:
     if isinstance(kind, kinds.Boxes) and score is None:
         head = seed_each.head_of(model)
         kept = head.activation if head.activation == "sigmoid" else ""
-        return Score(explainable(model, head.scores.name or "").name or "", False, None, kept)
+        name, *beside = [explainable(model, value.name or "").name or "" for value in head.explained]
+        return Score(name, False, None, kept, tuple(beside))
     of_task = isinstance(kind, (kinds.Area, kinds.Peak, kinds.Letters))
     if of_task and score is None and (task := known_task(model, kind)) is not None:
         return Score(explainable(model, task.score).name or "", False, None, task.activation)

@@ -1,8 +1,9 @@
 """How networks of one kind are usually fed, where the graph shows the kind: a better guess than one for any network.
 
 A reader of text lines divides heights by much more than widths, since a line has one height and any length. A raw head
-of boxes is of the YOLO family: the one that leaves the grid to its caller is YOLOX's, which is fed pixels as they are;
-all others are fed parts of 255. Nothing is taken off the mean in either.
+of boxes is of the YOLO family: the one that leaves the grid to its caller is YOLOX's, which is fed pixels as they are,
+and so is YuNet, its child with an output of each kind; all others are fed parts of 255. Nothing is taken off the mean
+in any.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from cam_onnx.sources.table import Said, Subject
 __all__ = ["usual"]
 
 FLAT = 4  # heights by widths, at least, over all layers of a reader of lines
+_OF_YOLO: tuple[str, dict[str, Any]] = ("YOLO", dict(channels="RGB", scale=1 / 255, fit="letterbox", fill=114.0))
 YOLO: dict[str, tuple[str, dict[str, Any]]] = {  # by the form of the head's boxes
     "grid": ("YOLOX", dict(channels="BGR", scale=1.0, fit="corner", fill=114.0)),
-    "centre": ("YOLO", dict(channels="RGB", scale=1 / 255, fit="letterbox", fill=114.0)),
+    "centre": _OF_YOLO,
+    "anchors": _OF_YOLO,
+    "cell of 1": ("FastestDet", dict(channels="BGR", scale=1 / 255, fit="stretch")),
+    "grid, an output each": ("YuNet", dict(channels="BGR", scale=1.0, fit="corner", fill=0.0)),
 }
 
 
@@ -47,7 +52,12 @@ def _lines(model: Model, subject: Subject) -> Said | None:
 
 def _boxes(model: Model) -> Said | None:
     head = detectors.find(model)
-    if not isinstance(head, Head) or head.boxes is not head.scores or head.form not in YOLO:
+    if not isinstance(head, Head):
         return None
-    name, fields = YOLO[head.form]
+    form = head.form or ("anchors" if head.levels and head.objectness is not None else "")
+    if head.boxes is not head.scores:
+        form += ", an output each"
+    if form not in YOLO:
+        return None
+    name, fields = YOLO[form]
     return Said(f"a guess: as {name} is fed, whose head this is", fields)

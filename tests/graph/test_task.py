@@ -241,6 +241,8 @@ def test_which_corner_comes_first_is_the_frameworks(producer, form):
     assert find(model_of(outputs, nodes, producer=producer, **weights)).form == form
 
 
+DARKNET = "p8 = Conv<strides=[4,4]>(a, w255) p16 = Conv<strides=[8,8]>(a, w255) "
+
 # outputs, nodes, weights -> the task, its score, the kind of target ("": the logit of a class)
 TASKS = {
     "logits": (row("float[N,5] y", "", dict(y=(5,)).items()), ("classification", "y", "")),
@@ -335,6 +337,36 @@ TASKS = {
             dict(class_queries_logits=(9, 6)).items(), w=np.ones((9, 8, 1, 1), "f4")),
         ("segmentation by queries", "class_queries_logits", "boxes"),
     ),
+    "an output of each level, three anchors a cell: YOLO v3 from Darknet": (
+        ("float[N,255,8,8] p8, float[N,255,4,4] p16", DARKNET, {"w255": np.ones((255, 8, 1, 1), "f4")}),
+        ("detection", "p8", "boxes"),
+    ),
+    "an output of each level, channels last: YOLO v3 in a TensorFlow graph": (
+        ("float[N,8,8,3,85] y8, float[N,4,4,3,85] y16",
+         DARKNET + "t8 = Transpose<perm=[0,2,3,1]>(p8) y8 = Reshape(t8, split) "
+         "t16 = Transpose<perm=[0,2,3,1]>(p16) y16 = Reshape(t16, split)",
+         {"w255": np.ones((255, 8, 1, 1), "f4"), "split": np.array([0, 0, 0, 3, 85])}),
+        ("detection", "y8", "boxes"),
+    ),
+    "class, objectness, box and points of each level: YuNet": (
+        row("float[N,64,1] cls_8, float[N,16,1] cls_16, float[N,64,1] obj_8, float[N,16,1] obj_16, "
+            "float[N,64,4] bbox_8, float[N,16,4] bbox_16, float[N,64,10] kps_8, float[N,16,10] kps_16", "",
+            dict(cls_8=(64, 1), cls_16=(16, 1), obj_8=(64, 1), obj_16=(16, 1), bbox_8=(64, 4), bbox_16=(16, 4),
+                 kps_8=(64, 10), kps_16=(16, 10)).items()),
+        ("detection", "cls_8", "boxes"),
+    ),
+    "one grid of objectness, box and classes: FastestDet": (
+        row("float[N,8,4,4] y", "o = Conv<strides=[8,8]>(a, w1) b = Conv<strides=[8,8]>(a, w4) "
+            "c = Conv<strides=[8,8]>(a, w3) p = Sigmoid(o) q = Softmax<axis=1>(c) y = Concat<axis=1>(p, b, q)",
+            **CONVS),
+        ("detection", "y", "boxes"),
+    ),
+    "several outputs of features: a backbone": (
+        row("float[N,3] y, float[N,16,8,8] p8, float[N,16,4,4] p16",
+            "p8 = Conv<strides=[4,4]>(a, w16) p16 = Conv<strides=[8,8]>(a, w16) ", dict(y=(3,)).items(),
+            w16=np.ones((16, 8, 1, 1), "f4")),
+        ("classification", "y", ""),
+    ),
     "anomalib": (
         row("float[N,1] pred_score, float[N,8,32,32] anomaly_map", "anomaly_map = Relu(a)",
             dict(pred_score=(1,)).items()),
@@ -363,8 +395,6 @@ def test_the_heads_that_were_not_taken_are_counted():
     (outputs, nodes, weights), _ = TASKS["two heads"]
     assert "of the first of 2 heads" in find_task(model_of(outputs, nodes, **weights)).why
 
-
-DARKNET = "p8 = Conv<strides=[4,4]>(a, w255) p16 = Conv<strides=[8,8]>(a, w255) "
 
 ASKED = {
     "features of tokens, as many by chance as a pyramid has candidates: DINOv3": (
@@ -414,28 +444,22 @@ ASKED = {
             w=np.ones((9, 8, 1, 1), "f4")),
         "boxes, the class of the best query; or value:c[:,QUERY,CLASS]",
     ),
-    "an output of each level, three anchors a cell: YOLO v3 from Darknet": (
-        ("float[N,255,8,8] p8, float[N,255,4,4] p16", DARKNET, {"w255": np.ones((255, 8, 1, 1), "f4")}),
-        "stride 8: p8; stride 16: p16",
+    "features of several strides: a pyramid": (
+        row("float[N,24,8,8] p8, float[N,24,4,4] p16",
+            "p8 = Conv<strides=[4,4]>(a, w24) p16 = Conv<strides=[8,8]>(a, w24) ", w24=np.ones((24, 8, 1, 1), "f4")),
+        "keypoints, segmentation or features",
     ),
-    "an output of each level, channels last: YOLO v3 in a TensorFlow graph": (
-        ("float[N,8,8,3,85] y8, float[N,4,4,3,85] y16",
-         DARKNET + "t8 = Transpose<perm=[0,2,3,1]>(p8) y8 = Reshape(t8, split) "
-         "t16 = Transpose<perm=[0,2,3,1]>(p16) y16 = Reshape(t16, split)",
-         {"w255": np.ones((255, 8, 1, 1), "f4"), "split": np.array([0, 0, 0, 3, 85])}),
-        "stride 8: y8; stride 16: y16",
+    "logits and boxes of each level: SSD or RetinaNet": (
+        row("float[N,18,8,8] c8, float[N,24,8,8] box8, float[N,18,4,4] c16, float[N,24,4,4] box16",
+            "c8 = Conv<strides=[4,4]>(a, w18) box8 = Conv<strides=[4,4]>(a, w24) c16 = Conv<strides=[8,8]>(a, w18) "
+            "box16 = Conv<strides=[8,8]>(a, w24)",
+            w18=np.ones((18, 8, 1, 1), "f4"), w24=np.ones((24, 8, 1, 1), "f4")),
+        "logits of unknown kind: value:c8[0,CHANNEL,ROW,COLUMN] explains one of them",
     ),
     "classes and boxes of each level: RetinaNet": (
         row("float[N,64,3] c8, float[N,16,3] c16, float[N,64,4] b8, float[N,16,4] b16", "",
             dict(c8=(64, 3), c16=(16, 3), b8=(64, 4), b16=(16, 4)).items()),
         "stride 8: c8, b8; stride 16: c16, b16",
-    ),
-    "class, objectness, box and points of each level: YuNet": (
-        row("float[N,64,1] cls_8, float[N,16,1] cls_16, float[N,64,1] obj_8, float[N,16,1] obj_16, "
-            "float[N,64,4] bbox_8, float[N,16,4] bbox_16, float[N,64,10] kps_8, float[N,16,10] kps_16", "",
-            dict(cls_8=(64, 1), cls_16=(16, 1), obj_8=(64, 1), obj_16=(16, 1), bbox_8=(64, 4), bbox_16=(16, 4),
-                 kps_8=(64, 10), kps_16=(16, 10)).items()),
-        "stride 8: cls_8, obj_8, bbox_8, kps_8; stride 16: cls_16, obj_16, bbox_16, kps_16",
     ),
     "a picture": (
         row("float[N,3,64,64] y", "y = Conv(u, w)", w=np.ones((3, 8, 1, 1), "f4")),
@@ -506,6 +530,12 @@ def test_what_is_not_certain_is_asked(name):
     with pytest.raises(ScoreNotFound) as caught:
         find_task(model_of(outputs, nodes, **weights))
     assert words in str(caught.value)
+
+
+def test_one_logit_of_a_level_can_be_named():
+    outputs, nodes, weights = ASKED["logits and boxes of each level: SSD or RetinaNet"][0]
+    proto = proto_of(outputs, nodes, **weights)
+    assert convert(proto, target="value:c8[0,5,2,3]").contract.target["kind"] == "expression"
 
 
 def test_what_is_called_an_embedding_can_be_said_to_be_logits(tmp_path):
