@@ -140,6 +140,23 @@ def yolox_heads() -> onnx.ModelProto:
     return network(f"yolox_heads (float[N,3,{SIZE},{SIZE}] image) => ({', '.join(declared)})", text, weights)
 
 
+def nanodet_heads() -> onnx.ModelProto:
+    """Each side of a box is a distribution; as many numbers as of eight anchors."""
+    return _of("nanodet_heads", Part("p0", 16, 16, end="Sigmoid"), Part("p1", 32, 32))
+
+
+def yolo_v8_heads() -> onnx.ModelProto:
+    """One output of each level, four distributions and logits of classes that start low."""
+    text, declared, weights = TRUNK, [], dict(TRUNKS)
+    for stride, side in LEVELS.items():
+        for part in (Part("box", 64, 64), Part("cls", 3, 3, start=-9.0)):
+            nodes, _, more = part.written(stride, side)
+            text, weights = text + nodes, weights | more
+        text += f" y_{stride} = Concat<axis=1>(box_{stride}, cls_{stride})"
+        declared.append(f"float[N,67,{side},{side}] y_{stride}")
+    return network(f"yolo_v8_heads (float[N,3,{SIZE},{SIZE}] image) => ({', '.join(declared)})", text, weights)
+
+
 def fastest() -> onnx.ModelProto:
     """FastestDet: one level; objectness, a box behind its caller's tanh and Sigmoid, a Softmax of classes."""
     text, weights, side = TRUNK, dict(TRUNKS), LEVELS[8]
@@ -154,6 +171,7 @@ HEADS: dict[str, Callable[[], onnx.ModelProto]] = {
     function.__name__: function
     for function in (
         darknet, yolo_v5, yolo_of_tensorflow, darknet_of_few_classes, yunet, yunet_of_any_size, retinanet_heads,
-        retinanet_logits, ssd_heads, fcos_heads, yolox_heads, fastest,
+        retinanet_logits, ssd_heads, fcos_heads, yolox_heads, nanodet_heads,
+        yolo_v8_heads, fastest,
     )
 }  # fmt: skip

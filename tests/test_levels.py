@@ -88,6 +88,8 @@ DECODED = {
     "ssd_heads": lambda found, stride, side: (found[f"conf_{stride}"][0][:, 1:], None),
     "fcos_heads": fcos,
     "yolox_heads": yolox,
+    "nanodet_heads": lambda found, stride, side: (rows(found[f"p0_{stride}"], (2, 3), 16), None),
+    "yolo_v8_heads": lambda found, stride, side: (squashed(rows(found[f"y_{stride}"], (2, 3), 67)[:, 64:]), None),
     "fastest": fastest,
 }
 

@@ -21,13 +21,13 @@ EACH, MEAN = -1.0, -2.0  # at most: of each class, of all; the untrained are at 
 
 
 def focal(values: Sequence[ir.Value], each: int, only: int | None = None) -> bool:
-    """Whether the logits of all classes start low; `each`: numbers of a candidate, `only`: of these one."""
+    """Whether the logits of all classes start low; `each`: numbers of a candidate, `only`: this one of each."""
     found = [bias for value in values for bias in _biases(value)]
     if not found or any(bias is None or bias.size % each for bias in found):
         return False
     classes = np.concatenate([bias.reshape(-1, each) for bias in found if bias is not None])
     if only is not None:
-        classes = classes[:, [only]]
+        return bool(classes[:, only].max() < MEAN)
     return bool(classes.mean(axis=0).max() < EACH and classes.mean() < MEAN)
 
 

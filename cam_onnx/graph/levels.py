@@ -26,6 +26,8 @@ _LINEAR = {"Add", "BatchNormalization", "Conv", "FusedConv", "MatMul", "Mul", "N
 # boxes, an objectness and the classes of the usual data (1, 20, 80), of three anchors
 _DARKNET = {3 * (5 + classes) for classes in (1, 20, 80)}
 _BOXES = {"bbox", "bboxes", "box", "boxes", "delta", "deltas", "loc", "locations", "reg", "regression"}
+_ANCHORS = set(range(1, 7)) | {9}  # at a cell
+_SPREAD = {8, 11, 16, 17}  # numbers that each side of a box is a distribution over (Li 2020, arXiv:2006.04388)
 _CENTRED = {"center", "centerness", "centre", "centreness", "ctr", "ctrness"}
 
 
@@ -66,6 +68,12 @@ def _of_cells(outputs: Sequence[Output], where: str) -> Head | None:
     )  # fmt: skip
     if sizes[:2] == [1, 4] and gives[:1] + gives[2:] == ["Sigmoid", "Softmax"]:
         return replace(head, objectness=0, corner=1, form="cell of 1", powers=(0.6, 0.4))
+    if len(found) == 2 and sizes[0] in {4 * n for n in _SPREAD} and len(outputs) > 1:  # YOLO v8
+        head = replace(head, first=sizes[0], objectness=None)
+        ends = [list(segments(o.value, rest[0]) or ())[-1] for o in outputs]
+        if all(end.squashed for end in ends):
+            return head
+        return replace(head, activation="sigmoid") if all(focal([end.value], classes) for end in ends) else None
     boxes, scores = split(found)
     kinds = {"Sigmoid" if each.squashed else last(each.value) for each in scores}
     if len(outputs) < 2 or not boxes or len(kinds) != 1 or not kinds <= {"Sigmoid", *_LINEAR}:
@@ -109,14 +117,17 @@ def _parted(rows: Pyramid, where: str) -> Head | str | None:
     boxes = _boxes(first)
     if not boxes:
         return None
-    anchors = first[boxes[0]].count // 4
+    sides = first[boxes[0]].count // 4
+    anchors = 1 if sides in _SPREAD and first[boxes[0]].each != 4 else sides
     squashed = any(o.last in _SQUASHED for o in first)
     scores = [
         i for i, o in enumerate(first)
         if i not in boxes and o.count % anchors == 0 and (o.last in _SQUASHED if squashed else not are_places(o.value))
     ]  # fmt: skip
+    if not scores and len(boxes) == 1:
+        return None
     scores.sort(key=lambda i: -first[i].count)
-    if len(boxes) > 1 or not 1 <= len(scores) <= 2 or (len(scores) == 2 and first[scores[1]].count != anchors):
+    if len(boxes) > 1 or len(scores) > 2 or (len(scores) == 2 and first[scores[1]].count != anchors):
         return f"{where}, of which it is not known which are boxes and which classes"
     box, [of, *sure] = first[boxes[0]], [first[i] for i in scores]
     classes = of.count // anchors
@@ -161,10 +172,14 @@ def _inside(rows: Pyramid, head: Head, scores: Sequence[int]) -> tuple[Level, ..
 
 
 def _boxes(outputs: Sequence[Output]) -> list[int]:
-    """Return which outputs of a level are boxes: four numbers of each candidate, and no scores; by name, if several."""
+    """Return which outputs of a level are boxes: four numbers of each candidate, and no scores; by name, if several.
+
+    Or four distributions, of a candidate at each cell.
+    """
     found = [
         i for i, o in enumerate(outputs)
-        if (o.each == 4 or (o.each is None and o.count % 4 == 0)) and o.last not in _SQUASHED
+        if o.count % 4 == 0 and o.count // 4 in _ANCHORS | _SPREAD and o.last not in _SQUASHED
+        and (o.each in (4, None) or (o.each == o.count and o.count // 4 in _SPREAD))
     ]  # fmt: skip
     for sure in (
         [i for i in found if outputs[i].words & _BOXES],
@@ -177,9 +192,9 @@ def _boxes(outputs: Sequence[Output]) -> list[int]:
 
 def _form(box: Output, sure: Sequence[Output], anchors: int) -> str:
     """Return the form of boxes that need no anchors: with several of them at a cell, the file does not have them."""
-    if anchors != 1 or box.grid is None:
+    if anchors != 1 or box.count != 4 or box.grid is None:
         return ""
-    if box.last in ("Exp", "Relu"):
-        return "sides" if box.last == "Exp" else "sides in strides"
+    if box.last == "Exp":  # behind a Relu they are in strides, of a cell's corner (torchvision) or its centre (others)
+        return "sides"
     centred = not sure or bool(sure[0].words & _CENTRED)
     return "grid" if box.last in _LINEAR and not centred else ""

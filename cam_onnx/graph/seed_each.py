@@ -188,10 +188,9 @@ def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:
         picture = picture_sizes(model)
         assert picture is not None
         places, strides = (op.constant(each) for each in _grid(picture, head.strides))
-    if head.form.startswith("sides"):
-        step = strides if head.form == "sides in strides" else 1.0
+    if head.form == "sides":
         middle = (places + 0.5) * strides
-        return op.Concat(middle - centre * step, middle + size * step, axis=2)
+        return op.Concat(middle - centre, middle + size, axis=2)
     if head.form == "cell of 1":
         centre, size = (places + op.Tanh(centre)) / grids, op.Sigmoid(size)
     else:

@@ -137,6 +137,17 @@ HEADS = {
             dict(raw=(90, 5), box=(90, 4)).items(), **TWO),
         ("raw", False, 1, 4, None, "first", ""),
     ),
+    "RetinaNet, its levels joined, whose logits start low": (
+        ("float[N,80,4] b, float[N,80,3] s",
+         ("b8 = Conv<strides=[4,4]>(a, w4) b16 = Conv<strides=[8,8]>(a, w4) "
+          "s8 = Conv<strides=[4,4]>(a, w3, low) s16 = Conv<strides=[8,8]>(a, w3, low) "
+          "t8 = Reshape(b8, four) t16 = Reshape(b16, four) u8 = Reshape(s8, three) u16 = Reshape(s16, three) "
+          "p8 = Transpose<perm=[0,2,1]>(t8) p16 = Transpose<perm=[0,2,1]>(t16) "
+          "q8 = Transpose<perm=[0,2,1]>(u8) q16 = Transpose<perm=[0,2,1]>(u16) "
+          "b = Concat<axis=1>(p8, p16) s = Concat<axis=1>(q8, q16)"),
+         {**CONVS, "low": np.full(3, -4.6, "f4"), "four": np.array([0, 4, -1]), "three": np.array([0, 3, -1])}),
+        ("s", False, 0, 3, None, "sigmoid", ""),
+    ),
     "SSD that decodes its boxes, as PyTorch's face detectors do": (
         row("float[N,90,4] b, float[N,90,2] s",
             "s = Softmax<axis=2>(raw) h = Div(size, two) p = Sub(at, h) q = Add(at, h) b = Concat<axis=2>(p, q)",
@@ -448,6 +459,18 @@ ASKED = {
         row("float[N,24,8,8] p8, float[N,24,4,4] p16",
             "p8 = Conv<strides=[4,4]>(a, w24) p16 = Conv<strides=[8,8]>(a, w24) ", w24=np.ones((24, 8, 1, 1), "f4")),
         "keypoints, segmentation or features",
+    ),
+    "two towers of features of several strides": (
+        row("float[N,256,8,8] p8, float[N,256,4,4] p16, float[N,256,8,8] q8, float[N,256,4,4] q16",
+            "p8 = Conv<strides=[4,4]>(a, w) p16 = Conv<strides=[8,8]>(a, w) q8 = Relu(p8) q16 = Relu(p16)",
+            w=np.ones((256, 8, 1, 1), "f4")),
+        "keypoints, segmentation or features",
+    ),
+    "boxes and classes of which either could be the other": (
+        row("float[N,36,8,8] p8, float[N,36,4,4] p16, float[N,36,8,8] q8, float[N,36,4,4] q16",
+            "p8 = Conv<strides=[4,4]>(a, w) p16 = Conv<strides=[8,8]>(a, w) q8 = Neg(p8) q16 = Neg(p16)",
+            w=np.ones((36, 8, 1, 1), "f4")),
+        "of which it is not known which are boxes and which classes: value:p8[0,CHANNEL,ROW,COLUMN] explains one",
     ),
     "logits and boxes of each level: SSD or RetinaNet": (
         row("float[N,18,8,8] c8, float[N,24,8,8] box8, float[N,18,4,4] c16, float[N,24,4,4] box16",

@@ -9,6 +9,8 @@ import pytest
 from cam_onnx import Preprocess, convert
 from cam_onnx.autodiff.model import load
 from cam_onnx.graph.detectors import find
+from models.levels import HEADS as LEVELED
+from models.levels import SIZE
 from tests.graph.test_task import HEADS, TASKS, proto_of
 
 WAYS = {
@@ -30,6 +32,27 @@ def test_a_raw_head_is_fed_as_its_family_is(name):
     assert contract.preprocess == replace(how, size=None if name.endswith("of any size") else (64, 64))
     assert family in contract.origin["preprocess"]
     assert "partly a guess" in contract.origin["guess"]
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "how"),
+    [
+        ("darknet", "YOLO", Preprocess(scale=1 / 255, fit="letterbox", fill=114)),
+        ("yolo_v5", "YOLO", Preprocess(scale=1 / 255, fit="letterbox", fill=114)),
+        ("yolox_heads", "YOLOX", Preprocess(channels="BGR", fit="corner", fill=114)),
+        ("yunet", "YuNet", Preprocess(channels="BGR", fit="corner", fill=0)),
+        ("fastest", "FastestDet", Preprocess(channels="BGR", scale=1 / 255)),
+    ],
+)
+def test_so_is_one_with_outputs_of_each_level(name, family, how):
+    contract = convert(LEVELED[name]()).contract
+    assert contract.preprocess == replace(how, size=(SIZE, SIZE))
+    assert contract.origin["preprocess"].startswith(f"a guess: as {family} is fed")
+
+
+@pytest.mark.parametrize("name", ["retinanet_heads", "ssd_heads", "fcos_heads"])
+def test_of_others_nothing_is_known(name):
+    assert convert(LEVELED[name]()).contract.preprocess is None
 
 
 def test_what_the_file_says_goes_before_and_a_classifier_has_none():
