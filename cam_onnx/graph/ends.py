@@ -8,12 +8,13 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import cotangent_of
+from cam_onnx.graph.alike import alike
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import Roles, follow
 from cam_onnx.graph.states import is_next
 from cam_onnx.kinds import Kind
 
-__all__ = ["Output", "Task", "outputs_of"]
+__all__ = ["Output", "Task", "are_tokens", "outputs_of"]
 
 _ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": "argmax"}
 
@@ -82,3 +83,19 @@ def _end(value: ir.Value) -> tuple[str, int | None, ir.Value]:
     if x is not None and flat is not None and len(dims(x) or ()) == len(whole or ()) and "axis" in flat.attributes:
         axis, source = flat.attributes["axis"].as_int() % len(whole or (0,)), x  # an old Softmax, raised
     return end, axis, source
+
+
+def are_tokens(output: ir.Value) -> bool:
+    """Whether the last learned layers before an output are of tokens: these may be as many as cells by chance."""
+    waiting, seen, found = [output], {output}, False
+    while waiting:
+        node = waiting.pop().producer()
+        if node is not None and node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
+            return False
+        if node is not None and alike(node).op_type in ("LayerNormalization", "MatMul"):
+            found |= len(dims(node.outputs[0]) or ()) > 2
+        elif node is not None:
+            given = {x for x in node.inputs if x is not None} - seen
+            seen |= given
+            waiting += given
+    return found

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import cotangent_of
-from cam_onnx.graph.alike import alike
+from cam_onnx.graph.ends import are_tokens
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import follow
 
@@ -169,7 +169,7 @@ def rows(model: Model) -> Head | str | None:
             if not isinstance(parts, int) or parts < 5:
                 continue
             found = list(segments(output, axis) or ())
-            per_cell, strides = (0, ()) if _are_tokens(output) else _per_cell(model, sizes[3 - axis])
+            per_cell, strides = (0, ()) if are_tokens(output) else _per_cell(model, sizes[3 - axis])
             told = told_classes(model)
             if (head := _of_rows(output, axis, parts, found, per_cell, strides, told)) is not None:
                 return head
@@ -245,22 +245,6 @@ def _per_cell(model: Model, candidates: int | str | None) -> tuple[int, tuple[in
             if cells(size, strides) * count == candidates:
                 return count, strides
     return 0, ()
-
-
-def _are_tokens(output: ir.Value) -> bool:
-    """Whether the last learned layers before an output are of tokens: these may be as many as cells by chance."""
-    waiting, seen, found = [output], {output}, False
-    while waiting:
-        node = waiting.pop().producer()
-        if node is not None and node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
-            return False
-        if node is not None and alike(node).op_type in ("LayerNormalization", "MatMul"):
-            found |= len(dims(node.outputs[0]) or ()) > 2
-        elif node is not None:
-            given = {x for x in node.inputs if x is not None} - seen
-            seen |= given
-            waiting += given
-    return found
 
 
 def segments(value: ir.Value, axis: int) -> Iterator[Segment] | None:
