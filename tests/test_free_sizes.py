@@ -134,15 +134,15 @@ def test_a_strip_does_not_become_a_picture_beyond_the_limit():
         Explainer(line_reader(), preprocess={"size": (3_200, None)}).explain(strip)
 
 
-def line_reader(picture: str = "float[N,3,H,W]") -> onnx.ModelProto:
-    """Heights are divided by 16, widths by 2, and what is left is classified."""
+def line_reader(picture: str = "float[N,3,H,W]", last: int = 2) -> onnx.ModelProto:
+    """Heights are divided by 8 times `last`, widths by 2, and what is left is classified."""
     return network(
         f"lines ({picture} image) => (float[N,2] logits)",
-        """a = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
+        f"""a = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
         x = Relu(a)
         b = Conv<pads=[1,1,1,1], strides=[4,1]>(x, w2, b2)
         y = Relu(b)
-        c = Conv<pads=[1,1,1,1], strides=[2,1]>(y, w2, b2)
+        c = Conv<pads=[1,1,1,1], strides=[{last},1]>(y, w2, b2)
         z = Relu(c)
         p = GlobalAveragePool(z)
         f = Flatten(p)
@@ -163,6 +163,23 @@ def test_lines_of_text_are_told_by_strides_and_that_is_called_a_guess():
     assert any("lines of text" in text for text in inspect(line_reader()).origin.values())
     grey = Explainer(line_reader("float[N,3,48,160]"))
     assert grey.contract.origin["preprocess"] == "a guess"  # its size is its own
+
+
+@pytest.mark.parametrize(("last", "height"), [(2, 48), (4, 32), (6, 48), (8, 64), (5, 48)])
+def test_a_line_is_as_high_as_what_its_height_is_divided_by(last, height):
+    """Nothing is left of it in the end: PaddleOCR's first two versions read lines of 32 pixels, not of 48."""
+    model = line_reader(last=last)
+    assert Explainer(model).contract.preprocess.size == (48, None)  # a class of the whole line says nothing of it
+    del model.graph.node[-3:]
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("ReduceMean", ["z", "down"], ["columns"], keepdims=0),
+            onnx.helper.make_node("Transpose", ["columns"], ["logits"], perm=[0, 2, 1]),
+        ]
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2]), "down"))
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("logits", 1, ["N", "T", 8]))
+    assert Explainer(model, target="letters").contract.preprocess.size == (height, None)
 
 
 def test_weights_that_stand_among_the_inputs_have_no_grid():

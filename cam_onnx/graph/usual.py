@@ -21,6 +21,7 @@ from cam_onnx.sources.table import Said, Subject
 __all__ = ["usual"]
 
 FLAT = 4  # heights by widths, at least, over all layers of a reader of lines
+HEIGHTS = (32, 48, 64)  # of lines of text, in pixels
 _OF_YOLO: tuple[str, dict[str, Any]] = ("YOLO", dict(channels="RGB", scale=1 / 255, fit="letterbox", fill=114.0))
 YOLO: dict[str, tuple[str, dict[str, Any]]] = {  # by the form of the head's boxes
     "grid": ("YOLOX", dict(channels="BGR", scale=1.0, fit="corner", fill=114.0)),
@@ -47,7 +48,9 @@ def _lines(model: Model, subject: Subject) -> Said | None:
     if tall < FLAT * wide:
         return None
     where = f"a guess: lines of text, since heights are divided by {tall} and widths by {wide}"
-    return Said(where, line_of_text(subject))
+    # of the height of a line that is read nothing is left: 32 in PaddleOCR's first two versions, 48 since the third
+    reads = any(output.shape is not None and len(output.shape) == 3 for output in model.graph.outputs)
+    return Said(where, line_of_text(subject, int(tall)) if reads and tall in HEIGHTS else line_of_text(subject))
 
 
 def _boxes(model: Model) -> Said | None:
