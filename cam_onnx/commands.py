@@ -89,7 +89,8 @@ def inspect(options: argparse.Namespace) -> int:
     if report.task:
         printing.line(f"task: {report.task}: {report.task_why}")
     of = f", target {report.target}" if report.score and report.target != "class" else ""
-    printing.line(f"score: {report.score or 'not found, name one with --score'}{of}")
+    score = ", ".join([report.score, *report.beside]) if report.score else "not found, name one with --score"
+    printing.line(f"score: {score}{of}")
     layers(report, options.all)
     _print_origin(None if report.preprocess is None else asdict(report.preprocess), report.origin)
     for text in report.unsupported:

@@ -7,6 +7,7 @@ import pytest
 
 from cam_onnx import Boxes, Explainer
 from cam_onnx.autodiff.model import load
+from cam_onnx.cli import main
 from cam_onnx.graph.detectors import find
 from cam_onnx.graph.heads import Head
 from cam_onnx.graph.inspect import inspect
@@ -155,6 +156,12 @@ def test_there_is_a_layer_for_each_level(name):
              if name != "fastest" or stride == 8]  # fmt: skip
     expected = [(side, side) for side in sides]
     assert [grids[layer] for layer in report.layers] == expected
+
+
+def test_inspect_says_all_that_the_score_is_made_of(tmp_path, capsys):
+    (tmp_path / "m.onnx").write_bytes(HEADS["yunet"]().SerializeToString())
+    assert main(["inspect", str(tmp_path / "m.onnx")]) == 0
+    assert "score: cls_4, obj_4, cls_8, obj_8, target boxes\n" in capsys.readouterr().out
 
 
 def test_what_is_read_by_all_branches_of_a_level_is_its_layer():

@@ -83,6 +83,8 @@ class Report:
         The kind of target that is explained by default.
     score : str or None
         The value that is explained by default; None: `problems` says why.
+    beside : tuple of str
+        What it is made of with it, where a detector has outputs of each level.
     layer : str or None
         The default target layer; of several (`layers`), the first.
     why : str
@@ -126,6 +128,7 @@ class Report:
     origin: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     runtime_only: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULTS) -> Report:
@@ -196,6 +199,7 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
         origin=told.origin | ({} if contract is None else contract.origin),
         notes=tuple(told.notes),
         runtime_only=runtime_only(loaded.proto),
+        beside=() if found is None else found.beside,
     )
 
 
