@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cam_onnx import Boxes, Explainer
+from cam_onnx import Boxes, Explainer, convert
 from cam_onnx.autodiff.model import load
 from cam_onnx.cli import main
 from cam_onnx.graph.detectors import find
 from cam_onnx.graph.heads import Head
 from cam_onnx.graph.inspect import inspect
 from models.levels import HEADS, LEVELS, SIZE
+from tests.graph.test_task import proto_of, tables
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -156,6 +157,19 @@ def test_there_is_a_layer_for_each_level(name):
              if name != "fastest" or stride == 8]  # fmt: skip
     expected = [(side, side) for side in sides]
     assert [grids[layer] for layer in report.layers] == expected
+
+
+def test_where_rows_are_told_by_sizes_alone_there_is_no_box():
+    """Lists made by a product of pooled features have as many rows as the picture has cells, in no known order."""
+    nodes, weights = tables(
+        cls_8=(64, 1), cls_16=(16, 1), obj_8=(64, 1), obj_16=(16, 1), bbox_8=(64, 4), bbox_16=(16, 4)
+    )
+    names = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in (8, 16)]
+    shapes = {"cls": 1, "obj": 1, "bbox": 4}
+    outputs = ", ".join(f"float[N,{64 if n.endswith('8') else 16},{shapes[n.split('_')[0]]}] {n}" for n in names)
+    contract = convert(proto_of(outputs, nodes, **weights), layers="a").contract
+    assert contract.task == "detection"
+    assert "boxes" not in contract.roles
 
 
 def test_inspect_says_all_that_the_score_is_made_of(tmp_path, capsys):

@@ -62,7 +62,7 @@ def _of_cells(outputs: Sequence[Output], where: str) -> Head | None:
     sizes, gives = [each.size for each in found], [last(each.value) for each in found]
     classes = sizes[-1] if sizes else 0
     head = Head(
-        first.value, first.value, f"{where}: four numbers of a box and {classes} classes at each cell",
+        first.value, first.value, f"{where}: a box and {classes} classes at each cell",
         first=5, classes=classes, objectness=4,
         levels=tuple(Level(o.stride, o.of(o.count), grid=o.grid, places=o.places) for o in outputs),
     )  # fmt: skip

@@ -169,6 +169,8 @@ def _unchosen(op: Emitter, model: Model, head: Head) -> Rows:
 def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:
     if head.boxes is None or isinstance(head.boxes, Unchosen) or not head.form:
         return None
+    if any(level.grid is None for level in head.levels):  # told by sizes alone: where a row stands is not known
+        return None
     if head.boxes is head.scores:
         boxes = op.Slice(table, [head.corner], [head.corner + 4], [2])
     elif head.levels:
