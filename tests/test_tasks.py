@@ -354,3 +354,17 @@ def test_what_is_asked_is_answered_on_the_command_line(name, target, tmp_path, c
     assert command_line(["explain", "asked.onnx", "p.png", "-o", "o/", "--target", target]) == 0
     assert command_line(["explain", "asked.onnx", "p.png", "-o", "o/", "--target", "2"]) == 2
     assert command_line(["verify", "asked.onnx", "p.png", "--target", target]) == 0
+
+
+def test_a_blank_map_of_a_box_says_where_its_gradient_ended():
+    proto = onnx.load(str(MODELS / "texture-boxes.onnx"))
+    at = next(i for i, node in enumerate(proto.graph.node) if "features" in node.output)
+    for node in proto.graph.node:
+        node.input[:] = ["dead" if x == "features" else x for x in node.input]
+    proto.graph.node.insert(at + 1, onnx.helper.make_node("Sub", ["features", "huge"], ["low"]))
+    proto.graph.node.insert(at + 2, onnx.helper.make_node("Relu", ["low"], ["dead"]))
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1e6), "huge"))
+    explainer = Explainer(proto, layers="features", preprocess=MODELS / "synthetic.json", providers="cpu")
+    found = explainer.explain(textured(3, "bars", "dots").pixels)
+    assert found.contract.target == {"kind": "boxes"}
+    assert found.reasons == ["all zero: the gradient ends at Relu 'dead'"]

@@ -78,7 +78,8 @@ def probe(data: bytes, folder: str | None, contract: Contract) -> Probe:
         What was converted cannot be told from what was added.
     """
     proto = onnx.ModelProto.FromString(data)
-    model = Model(original(proto, contract, "the model"), folder)
+    # scores of boxes and letters are values that were added
+    model = Model(proto if contract.each else original(proto, contract, "the model"), folder)
     return at_lowest_opset(model, lambda prepared: _probe(prepared, contract))
 
 
