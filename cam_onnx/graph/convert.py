@@ -36,6 +36,8 @@ from cam_onnx.kinds import Boxes, Kind, Letters, Peak
 from cam_onnx.limits import DEFAULTS, Limits
 from cam_onnx.methods.table import Method, find, without_gradient
 from cam_onnx.options import read_labels, read_preprocess
+from cam_onnx.sources.beside import of_source
+from cam_onnx.sources.purpose import purpose
 from cam_onnx.words import read_kind
 
 if TYPE_CHECKING:
@@ -146,9 +148,9 @@ def convert(
 
     def build(prepared: Model, method: Method = chosen) -> Built:
         picture = picture_input(prepared)
-        task = find_task(prepared) if said is None and score is None else None
+        task = find_task(prepared, purpose(of_source(model))) if said is None and score is None else None
         kind = said if task is None else task.kind
-        found = base(prepared, kind, score)
+        found = base(prepared, kind, score, task)
         asked = _asked(method, layers, picture)
         places = find_layers(prepared, settled or asked, found)
         if asked is not None:

@@ -77,8 +77,10 @@ def plane(model: Model, outputs: list[Output]) -> Task | None:
     one = named and any(classes == 1 for _, classes, _ in _dense(model, outputs))
     if output.roles != PLANE and not one:
         return None
-    task = "depth estimation" if named else "image to image, depth or segmentation"
-    return Task(task, output.source.name or "", f"{name}: one number at every place", asks=_ONE_NUMBER)
+    why = f"{name}: one number at every place"
+    unnamed = Task("image to image, depth or segmentation", output.source.name or "", why, asks=_ONE_NUMBER,
+                   could=(_depth(output),))  # fmt: skip
+    return _depth(output, why) if named else unnamed
 
 
 def segmentation(model: Model, outputs: list[Output]) -> Task | None:
@@ -114,7 +116,7 @@ def picture_made(model: Model, outputs: list[Output]) -> Task | None:
             why = f"{output.value.name}: {classes} values at every pixel of the picture"
             return Task("image to image, depth or segmentation", output.source.name or "", why,
                         asks="area, if they are logits of classes; box:X0,Y0,X1,Y1:CHANNEL or pixel:Y,X:CHANNEL of a "
-                             "picture")  # fmt: skip
+                             "picture", could=(_depth(output) if classes == 1 else _segmented(output),))  # fmt: skip
     return None
 
 
@@ -172,13 +174,24 @@ def grids(model: Model, outputs: list[Output]) -> Task | None:
             return Task("semantic segmentation", output.source.name or "", why, kinds.Area())
         if not whole and not output.end and classes > 1:
             why = f"{output.value.name}: {classes} values on a grid coarser than the picture"
+            points = Task("keypoints", output.source.name or "", "", kinds.Peak())
             return Task("keypoints, segmentation or features", output.source.name or "", why,
-                        asks="area, if they are logits of classes; peak, if each is the map of a keypoint")  # fmt: skip
+                        asks="area, if they are logits of classes; peak, if each is the map of a keypoint",
+                        could=(_segmented(output), points))  # fmt: skip
         if not whole and not output.end:
             why = f"{output.value.name}: one value on a grid coarser than the picture"
             return Task("depth, segmentation or a heatmap", output.source.name or "", why,
-                        asks=f"area, if it is the logit of a class; {_ONE_NUMBER}")  # fmt: skip
+                        asks=f"area, if it is the logit of a class; {_ONE_NUMBER}",
+                        could=(_depth(output),))  # fmt: skip
     return None
+
+
+def _segmented(output: Output) -> Task:
+    return Task("semantic segmentation", output.source.name or "", "", kinds.Area())
+
+
+def _depth(output: Output, why: str = "") -> Task:
+    return Task("depth estimation", output.source.name or "", why, asks=_ONE_NUMBER)
 
 
 def _squashed(output: Output) -> str:

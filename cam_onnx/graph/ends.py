@@ -35,7 +35,8 @@ class Output:
 class Task:
     """What a model does, the value that is explained, and why.
 
-    `kind`: of the default target; None: the logit of a class. `asks`: what has to be said first.
+    `kind`: of the default target; None: the logit of a class. `asks`: what has to be said first. `could`: what it is
+    instead where files beside the model say so.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Task:
     kind: Kind | None = None
     asks: str = ""
     activation: str = ""
+    could: tuple[Task, ...] = ()
 
 
 def outputs_of(model: Model) -> list[Output]:

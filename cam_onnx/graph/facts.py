@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from cam_onnx.graph.normalised import normalised
 from cam_onnx.graph.unbatched import unbatched
 from cam_onnx.graph.usual import usual
 from cam_onnx.options import Settings
-from cam_onnx.sources.beside import Beside
+from cam_onnx.sources.beside import of_source
 from cam_onnx.sources.gather import Known, known
 from cam_onnx.sources.table import Subject
 
@@ -58,7 +57,7 @@ def facts(
     given: Settings = settings.get("preprocess")
     subject = Subject(
         metadata={entry.key: entry.value for entry in model.proto.metadata_props},
-        beside=Beside(os.fspath(source) if isinstance(source, (str, os.PathLike)) else None),
+        beside=of_source(source),
         image=(picture.name or "") if picture is not None else "",
         shape=_shape(picture) if shaped else None,
         dtype=_dtype(picture) if shaped else "float32",

@@ -27,6 +27,8 @@ from cam_onnx.graph.seeds import base
 from cam_onnx.graph.strides import grid_of, strides
 from cam_onnx.graph.task import find_task
 from cam_onnx.limits import DEFAULTS, Limits
+from cam_onnx.sources.beside import of_source
+from cam_onnx.sources.purpose import purpose
 
 __all__ = ["Candidate", "Described", "Report", "inspect"]
 
@@ -165,9 +167,9 @@ def inspect(model: ModelLike, score: str | None = None, limits: Limits = DEFAULT
     prepared = loaded
     if loaded.opset < spelling.LOWEST:
         prepared = attempt(lambda: loaded.raise_to(spelling.LOWEST)) or loaded
-    task = attempt(lambda: find_task(prepared)) if score is None else None
+    task = attempt(lambda: find_task(prepared, purpose(of_source(model)))) if score is None else None
     kind = None if task is None else task.kind
-    found = None if score is None and task is None else attempt(lambda: base(prepared, kind, score))
+    found = None if score is None and task is None else attempt(lambda: base(prepared, kind, score, task))
     places, unsupported, default = [], [], None
     if found is not None:
         default = attempt(lambda: find_layers(prepared, None, found))

@@ -24,7 +24,7 @@ from cam_onnx.errors import InputError, shown
 from cam_onnx.graph import seed_each, seed_expression, seed_places, seed_values
 from cam_onnx.graph.choice import Choice, batch_axis, choose, explainable, pair
 from cam_onnx.graph.locate import Score, find_dense, find_score
-from cam_onnx.graph.task import known_task
+from cam_onnx.graph.task import Task, known_task
 from cam_onnx.kinds import Kind
 
 __all__ = ["Chosen", "Seeded", "base", "extend"]
@@ -56,8 +56,10 @@ class Seeded:
     nothing: int = -1
 
 
-def base(model: Model, kind: Kind | None, score: str | None) -> Score:
+def base(model: Model, kind: Kind | None, score: str | None, task: Task | None = None) -> Score:
     """Return the model's own value that a target is about; the default layer lies before it.
+
+    `task`: what the model does, where that has given the kind.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def base(model: Model, kind: Kind | None, score: str | None) -> Score:
         name, *beside = [explainable(model, value.name or "").name or "" for value in head.explained]
         return Score(name, False, None, kept, tuple(beside))
     of_task = isinstance(kind, (kinds.Area, kinds.Peak, kinds.Letters))
-    if of_task and score is None and (task := known_task(model, kind)) is not None:
+    if of_task and score is None and (task := task or known_task(model, kind)) is not None:
         return Score(explainable(model, task.score).name or "", False, None, task.activation)
     if isinstance(kind, (kinds.Area, kinds.Mask, kinds.Peak, kinds.Pixel, kinds.Box, kinds.Letters, kinds.Position)):
         return find_dense(model, score)

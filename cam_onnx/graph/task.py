@@ -8,6 +8,7 @@ so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cam_onnx import kinds
 from cam_onnx.autodiff.model import Model
@@ -18,12 +19,15 @@ from cam_onnx.graph.embeddings import are_places, is_embedding, is_normalised
 from cam_onnx.graph.ends import Output, Task, outputs_of
 from cam_onnx.graph.locate import find_score, picture_input
 from cam_onnx.kinds import Kind
+from cam_onnx.sources.purpose import Purpose
 
 __all__ = ["RECOGNISERS", "Task", "find_task", "known_task"]
 
+UNKNOWN = Purpose()
 
-def find_task(model: Model) -> Task:
-    """Return what the model does.
+
+def find_task(model: Model, purpose: Purpose = UNKNOWN) -> Task:
+    """Return what the model does; `purpose`: what files beside it say.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def find_task(model: Model) -> Task:
     """
     outputs = outputs_of(model)
     for level in RECOGNISERS:
-        found = [task for recognise in level if (task := recognise(model, outputs)) is not None]
+        found = [_said(task, purpose) for recognise in level if (task := recognise(model, outputs)) is not None]
         sure = [task for task in found if not task.asks]
         if len(sure) == 1:
             return sure[0]
@@ -41,6 +45,13 @@ def find_task(model: Model) -> Task:
             raise ScoreNotFound(f"{model.name}: what it does has to be said (target=, --target). It could be: {listed}")
     find_score(model, None)  # says what is missing
     raise AssertionError("a score that no recogniser knows")
+
+
+def _said(task: Task, purpose: Purpose) -> Task:
+    for other in task.could:
+        if other.name == purpose.task:
+            return replace(other, why=f"{task.why}; {purpose.where}")
+    return task
 
 
 def known_task(model: Model, kind: Kind | None) -> Task | None:
@@ -85,7 +96,8 @@ def _embedding(model: Model, outputs: list[Output]) -> Task | None:
     if vectors and all(is_embedding(output.value) and not output.end for output in vectors):
         name = vectors[0].value.name or ""
         asks = f"{_SIMILAR}; or class, if they are logits"
-        return Task("image embedding", name, f"an output called {name}", asks=asks)
+        logits = Task("classification", vectors[0].source.name or "", "")
+        return Task("image embedding", name, f"an output called {name}", asks=asks, could=(logits,))
     return None
 
 
@@ -118,7 +130,9 @@ def _classifier(model: Model, outputs: list[Output]) -> Task | None:
     several = "multi-label " if score.activation == "sigmoid" else ""
     vectors = [o for o in outputs if len(o.sizes) == 2 and o.sizes[1] != 1]
     more = f", of the first of {len(vectors)} heads" if len({o.source.name for o in vectors}) > 1 else ""
-    return Task(f"{several}classification{of}", score.name, f"{count}{activation}{more}")
+    asks = f"{_SIMILAR}; or class, if they are logits"
+    vector = () if score.activation or "logit" in score.name else (Task("image embedding", score.name, "", asks=asks),)
+    return Task(f"{several}classification{of}", score.name, f"{count}{activation}{more}", could=vector)
 
 
 RECOGNISERS: tuple[tuple[Callable[[Model, list[Output]], Task | None], ...], ...] = (

@@ -7,11 +7,12 @@ their hashes), and nowhere else: what is read here may end in a converted file t
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from cam_onnx import files
 from cam_onnx.errors import CamOnnxError, shown
 
-__all__ = ["Beside", "Unusable"]
+__all__ = ["Beside", "Unusable", "of_source"]
 
 LIMIT = 8 << 20
 UP = ("onnx",)  # folders for one format's files, with what describes the model above them
@@ -77,3 +78,8 @@ class Beside:
             except CamOnnxError as error:
                 raise Unusable(str(error).replace(f"{shown(path)}: ", "")) from None
         return None
+
+
+def of_source(model: Any) -> Beside:
+    """Return what lies beside what a model is loaded from: of a path, else nothing."""
+    return Beside(os.fspath(model) if isinstance(model, (str, os.PathLike)) else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -569,6 +571,60 @@ def test_what_is_called_an_embedding_can_be_said_to_be_logits(tmp_path):
     assert convert(proto, target="class").contract.score == "image_embeds"
     np.save(tmp_path / "v.npy", np.ones(5))
     assert convert(proto, target=f"similar:{tmp_path / 'v.npy'}").contract.target["kind"] == "similarity"
+
+
+GRID = row("float[N,5,32,32] y", "y = Conv(a, w)", w=np.ones((5, 8, 1, 1), "f4"))
+ONE = row("float[N,1,32,32] y", "y = Conv(a, w)", w=np.ones((1, 8, 1, 1), "f4"))
+VECTOR = row("float[N,5] y", "", dict(y=(5,)).items())
+TIMM = {"architecture": "vit_small_patch14_dinov2", "num_classes": 0, "pretrained_cfg": {"num_classes": 0}}
+
+# what the file is, what lies beside it as config.json, and the task, or what is asked
+BESIDE = {
+    "a grid, SegFormer": (GRID, {"architectures": ["SegformerForSemanticSegmentation"]}, "semantic segmentation"),
+    "a grid, ViTPose": (GRID, {"architectures": ["VitPoseForPoseEstimation"]}, "keypoints"),
+    "a grid, a backbone": (GRID, {"architectures": ["ResNetModel"]}, "could be: keypoints, segmentation or features"),
+    "a grid with as many names": (GRID, {"id2label": {str(i): f"kind {i}" for i in range(5)}}, "could be: keypoints"),
+    "three channels, SegFormer": (ASKED["a picture"][0], {"architectures": ["UperNetForSemanticSegmentation"]},
+                                  "semantic segmentation"),
+    "one channel, DPT": (ONE, {"architectures": ["DPTForDepthEstimation"]}, "could be: depth estimation (y: "),
+    "one number at every place, Depth Anything": (
+        ASKED["one number at every place of a coarser grid, no name: MiDaS"][0],
+        {"architectures": ["DepthAnythingForDepthEstimation"]}, "could be: depth estimation (y: "),
+    "a vector, CLIP": (VECTOR, {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"},
+                       "(Hugging Face) says CLIPVisionModelWithProjection): similar:FILE"),
+    "a vector, DINOv2": (VECTOR, {"architectures": ["Dinov2Model"], "model_type": "dinov2"}, "could be: image embed"),
+    "a vector, timm without classes": (VECTOR, TIMM, "(timm) says that there are no classes): similar:FILE"),
+    "a vector, timm with classes": (VECTOR, TIMM | {"num_classes": 5}, "classification"),
+    "a vector, a classifier": (VECTOR, {"architectures": ["ViTForImageClassification"]}, "classification"),
+    "logits of pictures and texts": (row("float[N,5] logits_per_image", "", dict(logits_per_image=(5,)).items()),
+                                     {"architectures": ["CLIPModel"]}, "classification"),
+    "what is called an embedding, a classifier": (
+        ASKED["what is called an embedding"][0], {"architectures": ["BeitForImageClassification"]}, "classification"),
+    "a Softmax": (TASKS["a Softmax"][0], {"architectures": ["Dinov2Model"]}, "classification"),
+    "what is no list of names": (VECTOR, {"architectures": {"a": 1}, "num_classes": 0}, "classification"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_lies_beside_settles_what_the_file_leaves_open(name, tmp_path):
+    (outputs, nodes, weights), config, expected = BESIDE[name]
+    onnx.save(proto_of(outputs, nodes, **weights), tmp_path / "model.onnx")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    report = inspect(tmp_path / "model.onnx")
+    if expected.startswith(("could", "(")):
+        assert expected in report.problems[0]
+        with pytest.raises(ScoreNotFound):
+            convert(tmp_path / "model.onnx")
+    else:
+        assert report.task == expected
+        assert convert(tmp_path / "model.onnx").contract.task == expected
+
+
+def test_a_broken_file_beside_says_nothing_of_the_task(tmp_path):
+    outputs, nodes, weights = VECTOR
+    onnx.save(proto_of(outputs, nodes, **weights), tmp_path / "model.onnx")
+    (tmp_path / "config.json").write_text("{")
+    assert convert(tmp_path / "model.onnx").contract.task == "classification"
 
 
 def test_inspect_says_the_task_and_why():
