@@ -199,7 +199,7 @@ def _squashed(output: Output) -> str:
 
 
 def _dense(model: Model, outputs: list[Output]) -> list[tuple[Output, int, bool]]:
-    """Return outputs with batch, channels and space; how many channels; and whether they have the picture's size."""
+    """Return outputs with batch, channels and space, how many channels, and whether they cover every pixel."""
     picture = picture_input(model)
     roles = {} if picture is None else follow(model.graph)
     found = []
@@ -211,7 +211,11 @@ def _dense(model: Model, outputs: list[Output]) -> list[tuple[Output, int, bool]
         if all(sizes[i] == 1 for i in space):
             continue
         classes = sizes[output.roles.index("c")]
-        whole = [sizes[i] for i in space] == _extent(picture, roles)
+        own, extent = [sizes[i] for i in space], _extent(picture, roles)
+        larger = len(own) == len(extent) and all(
+            isinstance(a, int) and isinstance(b, int) and a >= b for a, b in zip(own, extent, strict=True)
+        )
+        whole = own == extent or larger  # super-resolution gives more
         if isinstance(classes, int):
             found.append((output, classes, whole))
     return found

@@ -490,6 +490,10 @@ ASKED = {
         row("float[N,3,64,64] y", "y = Conv(u, w)", w=np.ones((3, 8, 1, 1), "f4")),
         "image to image, depth or segmentation",
     ),
+    "a larger picture: Swin2SR": (
+        row("float[N,3,128,128] y", 'z = Resize<mode="nearest">(u, , k) y = Conv(z, w)', w=np.ones((3, 8, 1, 1), "f4")),
+        "y: 3 values at every pixel of the picture",
+    ),
     "one channel of the picture's size": (
         row("float[N,1,64,64] y", "y = Conv(u, w)", w=np.ones((1, 8, 1, 1), "f4")),
         "image to image, depth or segmentation",
