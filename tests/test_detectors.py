@@ -9,6 +9,7 @@ import pytest
 from cam_onnx import Boxes, Explainer, InputError
 from cam_onnx.autodiff.model import load
 from cam_onnx.graph.detectors import find
+from cam_onnx.graph.head import cut_head
 from cam_onnx.graph.heads import Head, Unchosen
 from cam_onnx.graph.inspect import inspect
 from models.builders import inputs
@@ -117,6 +118,43 @@ def test_the_class_that_stands_for_nothing_is_refused(name, nothing):
         else:
             assert set(explainer.explain(inputs=given, target=target).classes) == {0}
     assert set(explainer.explain(inputs=given, target=1).classes) == {1}
+
+
+def test_methods_that_change_the_layer_hold_the_regions_as_the_gradient_does():
+    """Also where a level has none: its regions are an input of the head, of length 0."""
+    model = DETECTORS["faster_rcnn"]()
+    for tensor in model.graph.initializer:
+        if tensor.name == "split":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(0, np.float32), "split"))
+    found = Explainer(model, method="ablation-cam").explain(inputs={"image": seeded()[None]})
+    plain = Explainer(model).explain(inputs={"image": seeded()[None]})
+    assert found.target == plain.target
+    assert np.isfinite(found.saliency_map).all()
+    assert found.saliency_map.max() > 0
+
+
+def test_curvature_is_the_difference_of_gradients_at_the_same_regions():
+    model = DETECTORS["faster_rcnn"]()
+    explainer, given = Explainer(model), {"image": seeded()[None]}
+    found = explainer.explain(inputs=given)
+    contract, parts = explainer.contract, explainer._runs.parts()
+    cut = cut_head(parts.data, None, contract)
+    trunk, head = parts._open(cut.trunk.SerializeToString()), parts._open(cut.head.SerializeToString())
+    crossing = trunk.run(given, cut.crossing)
+    target = np.array(found.target[:1], np.int64)
+    layer, own, way = contract.layers[0], cut.contract.layers[0], np.random.default_rng(1).standard_normal((1, 8, 8, 8))
+    at, way = crossing[layer.name], way.astype(np.float32)
+    assert way.shape == at.shape
+    step = 1e-3 * np.abs(at).max()
+    sides = [
+        head.run({**crossing, layer.name: at + side * step * way, cut.contract.roles["target"]: target})[own.gradients]
+        for side in (1, -1)
+    ]
+    expected = (sides[0] - sides[1]) / (2 * step)
+    engine, direction, product = parts.curved(layer)
+    got = engine.run({**given, direction: way, contract.roles["target"]: target})[product]
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-2 * np.abs(expected).max())  # differences in float32
 
 
 def test_where_scores_are_not_those_of_candidates_it_is_asked():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import onnx
@@ -23,7 +23,9 @@ __all__ = ["at_lowest_opset", "gradient"]
 T = TypeVar("T")
 
 
-def gradient(model: ModelLike, wrt: Sequence[str], of: Sequence[str], table: Table = RULES) -> onnx.ModelProto:
+def gradient(
+    model: ModelLike, wrt: Sequence[str], of: Sequence[str], table: Table = RULES, held: Collection[str] = ()
+) -> onnx.ModelProto:
     """Add the vector-Jacobian product of `of` with respect to `wrt` to a model.
 
     Parameters
@@ -36,6 +38,8 @@ def gradient(model: ModelLike, wrt: Sequence[str], of: Sequence[str], table: Tab
         Names of floating-point values.
     table : Table
         Rules; the standard ones by default.
+    held : collection of str
+        Names of values that are taken for constants.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def gradient(model: ModelLike, wrt: Sequence[str], of: Sequence[str], table: Tab
     UnsupportedOpset
         What is emitted needs a newer opset, and the file cannot be raised to it.
     """
-    return at_lowest_opset(load(model, whole=True), lambda loaded: _differentiate(loaded, wrt, of, table))
+    return at_lowest_opset(load(model, whole=True), lambda loaded: _differentiate(loaded, wrt, of, table, held))
 
 
 def at_lowest_opset(model: Model, build: Callable[[Model], T]) -> T:
@@ -67,17 +71,19 @@ def at_lowest_opset(model: Model, build: Callable[[Model], T]) -> T:
             model = model.raise_to(need.opset)
 
 
-def _differentiate(model: Model, wrt: Sequence[str], of: Sequence[str], table: Table) -> onnx.ModelProto:
+def _differentiate(
+    model: Model, wrt: Sequence[str], of: Sequence[str], table: Table, held: Collection[str]
+) -> onnx.ModelProto:
     for name in of:
         if name in model.values:
             release(model.values[name])
-    for name in (*wrt, *of):
+    for name in (*wrt, *of, *held):
         if name not in model.values:
             raise InputError(f"{model.name} has no value {name!r}{did_you_mean(name, filter(None, model.values))}")
-        if cotangent_of(model.values[name]) is None:
+        if name not in held and cotangent_of(model.values[name]) is None:
             raise InputError(f"{name!r} is {model.values[name].dtype}: it has no derivative")
     sources, targets = [model.values[n] for n in wrt], [model.values[n] for n in of]
-    path = mark(model.graph, sources, targets, model.opset, table)
+    path = mark(model.graph, sources, targets, model.opset, table, {model.values[n] for n in held})
     refuse(path, model.name, f"between {', '.join(map(repr, wrt))} and {', '.join(map(repr, of))}")
     op = Emitter(model.opset, model.names())
     seeds, inputs, outputs = {}, [], []

@@ -7,7 +7,7 @@ subgraphs recurse, and a file cannot nest these deeply.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -21,18 +21,25 @@ from cam_onnx.autodiff.val import cotangent_of
 __all__ = ["mark"]
 
 
-def mark(graph: Iterable[ir.Node], wrt: Iterable[ir.Value], of: Iterable[ir.Value], opset: int, table: Table) -> Path:
-    """Find the nodes through which a derivative of `of` with respect to `wrt` passes."""
+def mark(
+    graph: Iterable[ir.Node],
+    wrt: Iterable[ir.Value],
+    of: Iterable[ir.Value],
+    opset: int,
+    table: Table,
+    held: Collection[ir.Value] = (),
+) -> Path:
+    """Find the nodes through which a derivative of `of` with respect to `wrt` passes, where `held` are constants."""
     meta = getattr(graph, "meta", {})
     bodies: Bodies | None = meta.get("bodies")
-    return _Marker(opset, table, bodies).mark(graph, wrt, of)
+    return _Marker(opset, table, bodies, held).mark(graph, wrt, of)
 
 
 class _Marker:
     """One search. `regions` and their dependences are found once a node."""
 
-    def __init__(self, opset: int, table: Table, bodies: Bodies | None) -> None:
-        self.opset, self.table, self.bodies = opset, table, bodies
+    def __init__(self, opset: int, table: Table, bodies: Bodies | None, held: Collection[ir.Value]) -> None:
+        self.opset, self.table, self.bodies, self.held = opset, table, bodies, held
         self.regions: dict[ir.Node, list[Region]] = {}
 
     def mark(self, nodes: Iterable[ir.Node], wrt: Iterable[ir.Value], of: Iterable[ir.Value]) -> Path:
@@ -118,8 +125,7 @@ class _Marker:
         if not floats:
             lost[node] = f"{node.op_type} {label(node)!r} gives a type without derivative"
         for y in floats:
-            for each in path.chain(y):
-                bits[each] = bits.get(each, 0) | total
+            self._spread(bits, path, y, total)
         reached.append(node)
 
     def _through(self, node: ir.Node, bits: dict[ir.Value, int], path: Path, reached: list[ir.Node]) -> None:
@@ -138,10 +144,14 @@ class _Marker:
                 total = _any(bits.get(v, 0) for v in values)
                 if total and cotangent_of(y):
                     found = True
-                    for each in path.chain(y):
-                        bits[each] = bits.get(each, 0) | total
+                    self._spread(bits, path, y, total)
         if found:
             reached.append(node)
+
+    def _spread(self, bits: dict[ir.Value, int], path: Path, y: ir.Value, total: int) -> None:
+        for each in path.chain(y):
+            if each not in self.held:
+                bits[each] = bits.get(each, 0) | total
 
     def _flows(self, node: ir.Node, rule: Rule | None) -> bool:
         """Whether a node is gone through by its subgraphs: not an If that always takes one branch, but all others."""

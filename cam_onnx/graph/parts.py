@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import onnx
 
 from cam_onnx.autodiff.gradient import gradient
-from cam_onnx.autodiff.model import Model
+from cam_onnx.autodiff.model import Model, load
 from cam_onnx.autodiff.subgraphs import reads
 from cam_onnx.contract import Contract, Layer
 from cam_onnx.errors import Disconnected, shown
 from cam_onnx.graph.head import between, constant_nodes, extract, is_constant, with_real_layers
-from cam_onnx.graph.held import DERIVATIVE, ancestors
+from cam_onnx.graph.held import DERIVATIVE, ancestors, held_nodes
 from cam_onnx.graph.locate import fed
 
 __all__ = ["Curved", "Halves", "curved", "halves", "scorer"]
@@ -93,8 +93,11 @@ def curved(data: bytes, contract: Contract, layer: Layer) -> Curved:
     UnsupportedOperators
         The gradient holds operators without a gradient of their own.
     """
-    model = gradient(data, wrt=[layer.name], of=[layer.gradients], table=DERIVATIVE)
-    return Curved(model, model.graph.input[-1].name, model.graph.output[-1].name)
+    model = load(data, whole=True)
+    apart = held_nodes(list(model.graph), model.values[contract.roles["score"]])
+    constant = [y.name for node in apart for y in node.outputs if y.name]  # also where the gradient reads the regions
+    twice = gradient(data, wrt=[layer.name], of=[layer.gradients], table=DERIVATIVE, held=constant)
+    return Curved(twice, twice.graph.input[-1].name, twice.graph.output[-1].name)
 
 
 def _with_target(data: bytes, folder: str | None, contract: Contract) -> Model:
