@@ -26,9 +26,9 @@ LOW = float(np.log(0.01 / 0.99))  # where a focal loss has its logits start
 class Part:
     """An output of each level: `numbers` of a cell, of which a candidate has `each`.
 
-    `layout`: "map" (N, K, H, W), "list" (N, H W A, K), "last" (N, H, W, A, K), "first" (N, A, H, W, K); `end`: the
-    operator behind it; `start`: the bias, None: drawn. `free`: a list of pictures of any size, declared to have one
-    length at all levels, as PyTorch's exporter writes what it is told.
+    `layout`: "map" (N, K, H, W), "list" (N, H W A, K), "flat" (H W A, K) of one picture, "last" (N, H, W, A, K),
+    "first" (N, A, H, W, K); `end`: the operator behind it; `start`: the bias, None: drawn. `free`: a list of pictures
+    of any size, declared to have one length at all levels, as PyTorch's exporter writes what it is told.
     """
 
     name: str
@@ -50,6 +50,9 @@ class Part:
         if self.layout in ("list", "last"):
             shape = [side * side * anchors, self.each] if self.layout == "list" else [side, side, anchors, self.each]
             text += f"{p}h = Transpose<perm=[0,2,3,1]>({p}k) {p}v = Reshape({p}h, {p}s)"
+        elif self.layout == "flat":
+            shape = [self.each]
+            text += f"{p}h = Transpose<perm=[2,3,0,1]>({p}k) {p}v = Reshape({p}h, {p}s)"
         elif self.layout == "first":
             shape = [anchors, side, side, self.each]
             text += f"{p}h = Reshape({p}k, {p}s) {p}v = Transpose<perm=[0,1,3,4,2]>({p}h)"
@@ -62,6 +65,8 @@ class Part:
         }  # fmt: skip
         if self.free:
             weights[f"{p}s"] = ints(0, -1, self.each)
+        if self.layout == "flat":
+            return f"{text} {p} = {end}({p}v)", f"float[{side * side * anchors},{self.each}] {p}", weights
         declared = f"float[N,{'dim' if self.free else ','.join(map(str, shape[:-1]))},{shape[-1]}] {p}"
         return f"{text} {p} = {end}({p}v)", declared, weights
 
@@ -74,14 +79,14 @@ TRUNK = """
 TRUNKS: dict[str, Draw | Array] = {"ws": he(8, 3, 3, 3), "b8": bias(8), "wa": he(8, 8, 3, 3), "wb": he(8, 8, 3, 3)}
 
 
-def _of(name: str, *parts: Part, size: str = f"{SIZE},{SIZE}") -> onnx.ModelProto:
+def _of(name: str, *parts: Part, size: str = f"{SIZE},{SIZE}", batch: str = "N") -> onnx.ModelProto:
     text, declared, weights = TRUNK, [], dict(TRUNKS)
     for part in parts:
         for stride, side in LEVELS.items():
             nodes, output, more = part.written(stride, side)
             text, weights = text + nodes, weights | more
             declared.append(output)
-    return network(f"{name} (float[N,3,{size}] image) => ({', '.join(declared)})", text, weights)
+    return network(f"{name} (float[{batch},3,{size}] image) => ({', '.join(declared)})", text, weights)
 
 
 def darknet() -> onnx.ModelProto:
@@ -109,6 +114,12 @@ def yunet(free: bool = False) -> onnx.ModelProto:
 
 def yunet_of_any_size() -> onnx.ModelProto:
     return yunet(free=True)
+
+
+def scrfd() -> onnx.ModelProto:
+    """As insightface exports it: of one picture, two anchors at a cell, lists without an axis of the batch."""
+    parts = [Part("score", 2, 1, "flat", "Sigmoid"), Part("bbox", 8, 4, "flat"), Part("kps", 20, 10, "flat")]
+    return _of("scrfd", *parts, batch="1")
 
 
 def retinanet_heads() -> onnx.ModelProto:
@@ -170,7 +181,7 @@ def fastest() -> onnx.ModelProto:
 HEADS: dict[str, Callable[[], onnx.ModelProto]] = {
     function.__name__: function
     for function in (
-        darknet, yolo_v5, yolo_of_tensorflow, darknet_of_few_classes, yunet, yunet_of_any_size, retinanet_heads,
+        darknet, yolo_v5, yolo_of_tensorflow, darknet_of_few_classes, yunet, yunet_of_any_size, scrfd, retinanet_heads,
         retinanet_logits, ssd_heads, fcos_heads, yolox_heads, nanodet_heads,
         yolo_v8_heads, fastest,
     )

@@ -54,6 +54,12 @@ def yunet(found, stride, side):
     return np.sqrt(cls * obj), around((at + box[:, :2]) * step, np.exp(box[:, 2:]) * step)
 
 
+def scrfd(found, stride, side):
+    score, sides = found[f"score_{stride}"], found[f"bbox_{stride}"] * stride
+    at = np.repeat(grid(stride, side)[0], 2, axis=0) * stride
+    return score, np.concatenate([at - sides[:, :2], at + sides[:, 2:]], axis=1)
+
+
 def fcos(found, stride, side):
     cls, centred = (squashed(rows(found[f"{name}_{stride}"], (2, 3), n)) for name, n in (("cls", 3), ("centerness", 1)))
     sides = rows(found[f"reg_{stride}"], (2, 3), 4)
@@ -85,6 +91,7 @@ DECODED = {
     "darknet_of_few_classes": of_anchors(8, (2, 3), squashed),
     "yunet": yunet,
     "yunet_of_any_size": yunet,
+    "scrfd": scrfd,
     "retinanet_heads": lambda found, stride, side: (found[f"cls_{stride}"][0], None),
     "retinanet_logits": lambda found, stride, side: (squashed(rows(found[f"cls_score_{stride}"], (2, 3), 3)), None),
     "ssd_heads": lambda found, stride, side: (found[f"conf_{stride}"][0][:, 1:], None),
@@ -112,6 +119,31 @@ def probability(explainer, found, i=0):
     if explainer.contract.activation == "sigmoid":
         return squashed(value)
     return np.exp(value) if value < 0 else value  # the logarithm of a share
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 48)])
+def test_lists_of_one_picture_may_be_declared_of_another_size(size):
+    """insightface's SCRFD takes pictures of any size, and its outputs are declared as long as at its export."""
+    model = HEADS["scrfd"]()
+    for axis, symbol in ((2, "H"), (3, "W")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = symbol
+    picture = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    given = session.run(["score_4", "score_8", "bbox_4", "bbox_8"], {"image": picture})
+    scores = np.concatenate(given[:2])
+    row, coarse = int(scores.argmax()), int(scores.argmax()) >= len(given[0])
+    stride, at = (8, row - len(given[0])) if coarse else (4, row)
+    y, x = divmod(at // 2, size[1] // stride)
+    left, top, right, bottom = given[2 + coarse][at] * stride
+    explainer = Explainer(model)
+    assert explainer.contract.origin["preprocess"] == "a guess: as SCRFD is fed, whose head this is"
+    found = explainer.explain(inputs={"image": picture})
+    assert found.target[0] == row
+    assert probability(explainer, found) == pytest.approx(scores.max(), rel=1e-5)
+    corners = [x * stride - left, y * stride - top, x * stride + right, y * stride + bottom]
+    np.testing.assert_allclose(found.boxes[0], corners, atol=1e-3)
+    assert found.saliency_map[0].shape == size
+    assert explainer.verify(inputs={"image": picture}).ok
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -96,8 +96,12 @@ def _of_regions(
 
 
 def _is_head(extent: Extent, score: ir.Value) -> bool:
-    """Whether a score is the raw head of a detector, whose positions share an axis with its anchors."""
-    return score.shape is not None and len(score.shape) > 2 and extent.mixes(score)
+    """Whether a score is the raw head of a detector, whose positions share an axis with its anchors.
+
+    Of two axes the first one: entries of the second are features, or classes.
+    """
+    axes = slice(1) if score.shape is not None and len(score.shape) == 2 else slice(None)
+    return score.shape is not None and len(score.shape) > 1 and extent.mixes(score, axes)
 
 
 def _of_dense(

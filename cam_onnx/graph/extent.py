@@ -133,10 +133,10 @@ class Extent:
         unknown = set(self._roles.get(value, "?")) <= {"?", WINDOWS}
         return unknown and (value.shape is None or len(value.shape) > 1)
 
-    def mixes(self, value: ir.Value) -> bool:
-        """Whether positions share an axis with something else."""
+    def mixes(self, value: ir.Value, axes: slice = slice(None)) -> bool:
+        """Whether positions share one of the axes with something else."""
         return any(isinstance(role, Windows) and any(part[0][0] in f"sd{LIST}" for part in role.parts)
-                   for role in self._roles.get(value, ()))  # fmt: skip
+                   for role in self._roles.get(value, ())[axes])  # fmt: skip
 
     def producer(self, value: ir.Value) -> ir.Node | None:
         """Return the node on the way that gives a value."""

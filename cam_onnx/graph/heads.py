@@ -94,7 +94,8 @@ class Head:
         Of the boxes: "centre" (x, y, width, height), "centre of 1" (in parts of the picture), "corners" (x, y, x, y),
         "rows" (y, x, y, x), "grid" (offsets in cells and logarithms of sizes in strides), "cell of 1" (offsets in cells
         behind a tanh, and parts of the picture behind a Sigmoid), "sides" (how far a cell's centre is from the left,
-        top, right and bottom, in pixels), "" (not known).
+        top, right and bottom, in pixels), "sides of corners" (how far its first corner is, in strides, of several
+        candidates at a cell), "" (not known).
     strides : tuple of int
         Of "grid", where no `levels` have their own.
     corner : int

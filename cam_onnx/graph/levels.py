@@ -192,6 +192,8 @@ def _boxes(outputs: Sequence[Output]) -> list[int]:
 
 def _form(box: Output, sure: Sequence[Output], anchors: int) -> str:
     """Return the form of boxes that need no anchors: with several of them at a cell, the file does not have them."""
+    if box.axes == (0,) and box.each == 4:  # SCRFD
+        return "sides of corners"
     if anchors != 1 or box.count != 4 or box.grid is None:
         return ""
     if box.last == "Exp":  # behind a Relu they are in strides, of a cell's corner (torchvision) or its centre (others)

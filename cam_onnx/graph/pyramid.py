@@ -26,9 +26,10 @@ _ACTIVATIONS = {"Clip", "Exp", "Mul", "Relu", "Sigmoid", "Softmax"}
 class Output:
     """An output on a grid: numbers of all cells.
 
-    `axes`: of the grid, rows first, or of the list of its cells. `each`: how many numbers a candidate has, None: not
-    told by its shape; `count`: how many a cell has. `last`: the operator that gives them. `grid`: a map of the same
-    cells, whose axes `places` are rows and columns; None: not known, or in another order.
+    `axes`: of the grid, rows first, or of the list of its cells, (0,) where that has no axis of the batch. `each`: how
+    many numbers a candidate has, None: not told by its shape; `count`: how many a cell has. `last`: the operator that
+    gives them. `grid`: a map of the same cells, whose axes `places` are rows and columns; None: not known, or in
+    another order.
     """
 
     value: ir.Value
@@ -94,6 +95,8 @@ def _on_grid(
     steps = set(known.get(grid, ())) if grid is not None else set()
     stride = int(next(iter(steps))) if len(steps) == 1 else 0
     axes = tuple(own.index(role) for role in ("s0", "s1", LIST, WINDOWS) if role in own)
+    if len(sizes) == 2:
+        return _flat(value, grid, places, of_map, stride) if stride and _is_flat(value) else None
     if len(sizes) not in (3, 4, 5) or len(axes) != (1 if len(sizes) == 3 else 2) or not stride:
         grid = None
         stride, axes = _by_sizes(size, sizes)
@@ -112,6 +115,26 @@ def _on_grid(
     if count % each:
         return None
     return Output(value, axes, None if len(sizes) == 4 else each, count, last(value), stride, grid, places)
+
+
+def _flat(value: ir.Value, grid: ir.Value | None, places: tuple[int, ...], of_map: int, stride: int) -> Output | None:
+    """Return a list (H W A, each) of one picture, without an axis of the batch: SCRFD."""
+    each = (dims(value) or [None] * 2)[1]
+    if not isinstance(each, int) or not of_map or of_map % each or sorted(places) != list(places):
+        return None
+    return Output(value, (0,), each, of_map, last(value), stride, grid, places)
+
+
+def _is_flat(value: ir.Value) -> bool:
+    """Whether the batch, of one picture, has gone behind the cells."""
+    while (node := value.producer()) is not None and node.op_type in VIEWS | _ROUNDED | _ACTIVATIONS:
+        x = node.inputs[0]
+        if x is None:
+            return False
+        if node.op_type == "Transpose" and "perm" in node.attributes:
+            return list(node.attributes["perm"].as_ints()) == [2, 3, 0, 1] and (dims(x) or [0])[0] == 1
+        value = x
+    return False
 
 
 def _map(value: ir.Value, roles: Mapping[ir.Value, Roles]) -> tuple[ir.Value | None, tuple[int, ...], int]:

@@ -20,8 +20,9 @@ from cam_onnx.graph.choice import batch_axis
 from cam_onnx.graph.chosen import computed_again
 from cam_onnx.graph.detectors import find
 from cam_onnx.graph.heads import Head, Unchosen, picture_sizes
+from cam_onnx.graph.positions import dims
 from cam_onnx.graph.queries import queried
-from cam_onnx.graph.roles import follow
+from cam_onnx.graph.roles import axes_of, follow
 from cam_onnx.graph.seed_levels import cells, joined
 from cam_onnx.kinds import Kind
 
@@ -112,7 +113,8 @@ def _boxes(op: Emitter, model: Model) -> Rows:
     if (sure := _sure(op, head, table)) is not None:
         scores = _together(op, head, sure, scores)
     total = count * classes if isinstance(count, int) else None
-    return Rows(op.Flatten(scores, axis=1), classes, total, _corners(op, model, head, table))
+    batch = 1 if head.levels and head.levels[0].scores.axes == (0,) else None  # lists of one picture
+    return Rows(op.Flatten(scores, axis=1), classes, total, _corners(op, model, head, table), batch)
 
 
 def _table(op: Emitter, head: Head) -> tuple[Val, int | str | None, int | str | None]:
@@ -166,6 +168,17 @@ def _unchosen(op: Emitter, model: Model, head: Head) -> Rows:
     return Rows(op.Flatten(table, axis=1), classes, None, corners, batch=1, nothing=nothing)
 
 
+def _repeated(op: Emitter, model: Model, cells: Val, grid: ir.Value | None) -> Val:
+    """Return numbers of each cell once for each of the boxes that it has in a grid of them, (1, A, 2).
+
+    How long their list is does not say it: that may be declared of another size of the picture.
+    """
+    axes = None if grid is None else axes_of(follow(model.graph)[grid])
+    channels = None if grid is None or axes is None else (dims(grid) or [None] * 4)[axes.channel]
+    assert isinstance(channels, int)
+    return op.Reshape(op.Expand(op.Unsqueeze(cells, [2]), op.constant([1, 1, channels // 4, 1])), [1, -1, 2])
+
+
 def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:
     if head.boxes is None or isinstance(head.boxes, Unchosen) or not head.form:
         return None
@@ -190,6 +203,9 @@ def _corners(op: Emitter, model: Model, head: Head, table: Val) -> Val | None:
         picture = picture_sizes(model)
         assert picture is not None
         places, strides = (op.constant(each) for each in _grid(picture, head.strides))
+    if head.form == "sides of corners":
+        at, step = (_repeated(op, model, x, head.levels[0].grid) for x in (places * strides, strides))
+        return op.Concat(at - centre * step, at + size * step, axis=2)
     if head.form == "sides":
         middle = (places + 0.5) * strides
         return op.Concat(middle - centre, middle + size, axis=2)

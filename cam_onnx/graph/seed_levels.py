@@ -22,6 +22,8 @@ def joined(op: Emitter, parts: Sequence[Numbers]) -> tuple[Val, int | None]:
 
 def _table(op: Emitter, part: Numbers) -> Val:
     x = op.primal(part.value)
+    if x.rank == 2:
+        return op.Unsqueeze(x, [0])
     rest = [i for i in range(1, x.rank) if i not in part.axes]
     perm = [0, *part.axes, *rest]
     turned = x if perm == sorted(perm) else op.Transpose(x, perm=perm)
@@ -32,7 +34,8 @@ def _table(op: Emitter, part: Numbers) -> Val:
 
 def _count(op: Emitter, part: Numbers) -> int | None:
     total = 1
-    for size in op.primal(part.value).dims[1:]:
+    sizes = op.primal(part.value).dims
+    for size in sizes if len(sizes) == 2 else sizes[1:]:
         if not isinstance(size, int):
             return None
         total *= size

@@ -28,6 +28,10 @@ YOLO: dict[str, tuple[str, dict[str, Any]]] = {  # by the form of the head's box
     "centre": _OF_YOLO,
     "anchors": _OF_YOLO,
     "cell of 1": ("FastestDet", dict(channels="BGR", scale=1 / 255, fit="stretch")),
+    "lists of one picture": (
+        "SCRFD",
+        dict(channels="RGB", scale=1.0, mean=(127.5,), std=(128.0,), fit="corner", fill=0.0),
+    ),
     "grid, an output each": ("YuNet", dict(channels="BGR", scale=1.0, fit="corner", fill=0.0)),
 }
 
@@ -58,7 +62,9 @@ def _boxes(model: Model) -> Said | None:
     if not isinstance(head, Head):
         return None
     form = head.form or ("anchors" if head.levels and head.objectness is not None else "")
-    if head.boxes is not head.scores:
+    if head.levels and head.levels[0].scores.axes == (0,):
+        form = "lists of one picture"
+    elif head.boxes is not head.scores:
         form += ", an output each"
     if form not in YOLO:
         return None
