@@ -122,6 +122,28 @@ def scrfd() -> onnx.ModelProto:
     return _of("scrfd", *parts, batch="1")
 
 
+def scrfd_of_batches() -> onnx.ModelProto:
+    """With an axis of the batch, of opset 12: the lists' shapes are computed, and inferred anew once it is raised."""
+    parts = [Part("score", 2, 1, "list", "Sigmoid"), Part("bbox", 8, 4, "list"), Part("kps", 20, 10, "list")]
+    model = _of("scrfd_of_batches", *parts)
+    model.opset_import[0].version = 12
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0), "first"))
+    nodes = [
+        onnx.helper.make_node("Shape", ["image"], ["sizes"]),
+        onnx.helper.make_node("Gather", ["sizes", "first"], ["count"], axis=0),
+        onnx.helper.make_node("Unsqueeze", ["count"], ["batch"], axes=[0]),
+    ]
+    for tensor in list(model.graph.initializer):
+        if tensor.data_type == onnx.TensorProto.INT64 and tensor.name.endswith("s"):
+            rest = onnx.numpy_helper.to_array(tensor)[1:]
+            model.graph.initializer.append(onnx.numpy_helper.from_array(rest, f"{tensor.name}_rest"))
+            nodes.append(onnx.helper.make_node("Concat", ["batch", f"{tensor.name}_rest"], [tensor.name], axis=0))
+            model.graph.initializer.remove(tensor)
+    for i, node in enumerate(nodes):
+        model.graph.node.insert(i, node)
+    return model
+
+
 def retinanet_heads() -> onnx.ModelProto:
     return _of("retinanet_heads", Part("cls", 18, 3, "list", "Sigmoid"), Part("bbox", 24, 4, "list"))
 
@@ -181,7 +203,8 @@ def fastest() -> onnx.ModelProto:
 HEADS: dict[str, Callable[[], onnx.ModelProto]] = {
     function.__name__: function
     for function in (
-        darknet, yolo_v5, yolo_of_tensorflow, darknet_of_few_classes, yunet, yunet_of_any_size, scrfd, retinanet_heads,
+        darknet, yolo_v5, yolo_of_tensorflow, darknet_of_few_classes, yunet, yunet_of_any_size, scrfd,
+        scrfd_of_batches, retinanet_heads,
         retinanet_logits, ssd_heads, fcos_heads, yolox_heads, nanodet_heads,
         yolo_v8_heads, fastest,
     )

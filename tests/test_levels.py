@@ -55,7 +55,8 @@ def yunet(found, stride, side):
 
 
 def scrfd(found, stride, side):
-    score, sides = found[f"score_{stride}"], found[f"bbox_{stride}"] * stride
+    score, sides = (found[f"{name}_{stride}"].reshape(-1, n) for name, n in (("score", 1), ("bbox", 4)))
+    sides = sides * stride
     at = np.repeat(grid(stride, side)[0], 2, axis=0) * stride
     return score, np.concatenate([at - sides[:, :2], at + sides[:, 2:]], axis=1)
 
@@ -92,6 +93,7 @@ DECODED = {
     "yunet": yunet,
     "yunet_of_any_size": yunet,
     "scrfd": scrfd,
+    "scrfd_of_batches": scrfd,
     "retinanet_heads": lambda found, stride, side: (found[f"cls_{stride}"][0], None),
     "retinanet_logits": lambda found, stride, side: (squashed(rows(found[f"cls_score_{stride}"], (2, 3), 3)), None),
     "ssd_heads": lambda found, stride, side: (found[f"conf_{stride}"][0][:, 1:], None),

@@ -137,7 +137,8 @@ def _parted(rows: Pyramid, where: str) -> Head | str | None:
               row[boxes[0]].grid, row[boxes[0]].places)
         for row in rows
     )  # fmt: skip
-    head = Head(of.value, box.value, where, classes=classes, form=_form(box, sure, anchors), levels=found)
+    form = "sides of corners" if _is_scrfd(first) else _form(box, sure, anchors)
+    head = Head(of.value, box.value, where, classes=classes, form=form, levels=found)
     if sure:
         if of.last == "Softmax" or (of.last == "Sigmoid") != (sure[0].last == "Sigmoid"):
             return f"{where}, and it is not known what their caller does to them"
@@ -190,10 +191,14 @@ def _boxes(outputs: Sequence[Output]) -> list[int]:
     return found
 
 
+def _is_scrfd(outputs: Sequence[Output]) -> bool:
+    """Whether there are a score, a box and five points of two candidates a cell (Guo 2021, arXiv:2105.04714)."""
+    each = sorted((o.each or 0, o.count) for o in outputs)
+    return each == [(1, 2), (4, 8), (10, 20)] and all(o.grid is not None for o in outputs)
+
+
 def _form(box: Output, sure: Sequence[Output], anchors: int) -> str:
     """Return the form of boxes that need no anchors: with several of them at a cell, the file does not have them."""
-    if box.axes == (0,) and box.each == 4:  # SCRFD
-        return "sides of corners"
     if anchors != 1 or box.count != 4 or box.grid is None:
         return ""
     if box.last == "Exp":  # behind a Relu they are in strides, of a cell's corner (torchvision) or its centre (others)

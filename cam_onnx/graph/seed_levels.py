@@ -27,8 +27,6 @@ def _table(op: Emitter, part: Numbers) -> Val:
     rest = [i for i in range(1, x.rank) if i not in part.axes]
     perm = [0, *part.axes, *rest]
     turned = x if perm == sorted(perm) else op.Transpose(x, perm=perm)
-    if x.rank == 3 and isinstance(x.dims[part.axes[0]], int):
-        return turned
     return op.Reshape(turned, [0, -1, part.each])  # says of a list how many axes it has, which its file may not
 
 

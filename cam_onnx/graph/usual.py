@@ -28,7 +28,7 @@ YOLO: dict[str, tuple[str, dict[str, Any]]] = {  # by the form of the head's box
     "centre": _OF_YOLO,
     "anchors": _OF_YOLO,
     "cell of 1": ("FastestDet", dict(channels="BGR", scale=1 / 255, fit="stretch")),
-    "lists of one picture": (
+    "sides of corners, an output each": (
         "SCRFD",
         dict(channels="RGB", scale=1.0, mean=(127.5,), std=(128.0,), fit="corner", fill=0.0),
     ),
@@ -62,9 +62,7 @@ def _boxes(model: Model) -> Said | None:
     if not isinstance(head, Head):
         return None
     form = head.form or ("anchors" if head.levels and head.objectness is not None else "")
-    if head.levels and head.levels[0].scores.axes == (0,):
-        form = "lists of one picture"
-    elif head.boxes is not head.scores:
+    if head.boxes is not head.scores:
         form += ", an output each"
     if form not in YOLO:
         return None
