@@ -106,7 +106,8 @@ def find_score(model: Model, name: str | None) -> Score:
     outputs = sorted(model.graph.outputs, key=lambda output: is_embedding(output) or are_places(output))
     for output in map(_numbers, outputs):
         value, activation = _before_activation(output)
-        scores = _is_class_scores(value) and _is_class_scores(output) and not _is_counted(output)
+        scores = _is_class_scores(value) and _is_class_scores(output)
+        scores = scores and not (_is_counted(output) or _is_ranked(output) or _is_of_others(model, output))
         if scores and cotangent_of(value) is not None:
             return replace(_score(model, value), activation=activation)
     listed = ", ".join(f"{shown(o.name or '')} {typed(o)}" for o in model.graph.outputs) or "none"
@@ -227,6 +228,27 @@ def _is_counted(output: ir.Value) -> bool:
         seen |= given
         waiting += given
     return False
+
+
+def _is_ranked(output: ir.Value) -> bool:
+    """Whether numbers stand in the order of their size, as the best candidates do: which is whose is not known."""
+    value = output
+    while (node := value.producer()) is not None and node.inputs and node.inputs[0] is not None:
+        if node.op_type == "TopK":
+            return True
+        if node.op_type not in _TRANSPARENT | _FINAL.keys() | {"Slice", "Mul"}:
+            return False
+        value = node.inputs[0]
+    return False
+
+
+def _is_of_others(model: Model, output: ir.Value) -> bool:
+    """Whether there are rows of one picture: of another number than pictures are given."""
+    picture = picture_input(model)
+    if picture is None or not picture.shape or not output.shape or len(output.shape) != 2 or unbatched(picture):
+        return False
+    given, rows = picture.shape[0], output.shape[0]
+    return isinstance(given, int) and isinstance(rows, int) and rows != given
 
 
 def _is_class_scores(value: ir.Value) -> bool:

@@ -80,6 +80,16 @@ def test_a_named_score_is_taken_as_it_is():
     assert find_score(load(BUILDERS["multi_head"]()), "colour_logits").classes == 3
 
 
+def test_rows_of_one_picture_are_no_samples():
+    """As many rows as cells, of Yolo-FastestV2: (605, 95) of a picture (1, 3, 352, 352)."""
+    nodes = "a = Conv(image, w) t = Transpose<perm=[0,2,3,1]>(a) y = Reshape(t, rows)"
+    weights = dict(w=np.ones((4, 3, 3, 3), np.float32), rows=np.array([-1, 4]))
+    with pytest.raises(ScoreNotFound, match="no output looks like class scores"):
+        find_score(load(model_of("(float[1,3,8,8] image) => (float[36,4] y)", nodes, **weights)), None)
+    of_eight = "p = GlobalAveragePool(image) y = Flatten(p)"
+    assert find_score(load(model_of("(float[8,3,8,8] image) => (float[8,3] y)", of_eight)), None).name == "y"
+
+
 def test_an_open_number_of_classes_stays_open():
     model = load(model_of("(float[N,3,8,8] image) => (float[N,C] y)", "y = Flatten(image)"))
     assert find_score(model, None).classes == 192
@@ -107,6 +117,11 @@ NO_SCORE = {
         None,
         "no output looks like class scores",
     ),
+    "the best of a map: M-LSD": (
+        ("float[N,20] y", "e = Flatten(a) v, i = TopK(e, twenty) y = Sigmoid(v)"),
+        None,
+        "no output looks like class scores",
+    ),
     "a map only": (("float[N,4,6,6] y", "y = Relu(a)"), None, "no output looks like class scores"),
     "a map only, listed": (("float[N,4,6,6] y", "y = Relu(a)"), None, "its outputs: y float Nx4x6x6. Name the value"),
     "integers only": (
@@ -121,7 +136,7 @@ NO_SCORE = {
 def test_no_score(row):
     (output, nodes), name, words = NO_SCORE[row]
     with pytest.raises(ScoreNotFound) as caught:
-        find_score(tail(output, nodes, zero=np.array([0])), name)
+        find_score(tail(output, nodes, zero=np.array([0]), twenty=np.array([20])), name)
     assert words in str(caught.value)
 
 
