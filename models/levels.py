@@ -178,16 +178,24 @@ def nanodet_heads() -> onnx.ModelProto:
     return _of("nanodet_heads", Part("p0", 16, 16, end="Sigmoid"), Part("p1", 32, 32))
 
 
-def yolo_v8_heads() -> onnx.ModelProto:
-    """One output of each level, four distributions and logits of classes that start low."""
+def yolo_v8_heads(points: int = 0) -> onnx.ModelProto:
+    """One output of each level, four distributions and logits of classes that start low, and perhaps points."""
     text, declared, weights = TRUNK, [], dict(TRUNKS)
+    parts = [Part("box", 64, 64), Part("cls", 3, 3, start=-9.0), *([Part("kpt", points, points)] if points else [])]
     for stride, side in LEVELS.items():
-        for part in (Part("box", 64, 64), Part("cls", 3, 3, start=-9.0)):
+        for part in parts:
             nodes, _, more = part.written(stride, side)
             text, weights = text + nodes, weights | more
-        text += f" y_{stride} = Concat<axis=1>(box_{stride}, cls_{stride})"
-        declared.append(f"float[N,67,{side},{side}] y_{stride}")
+        text += f" y_{stride} = Concat<axis=1>({', '.join(f'{part.name}_{stride}' for part in parts)})"
+        declared.append(f"float[N,{67 + points},{side},{side}] y_{stride}")
     return network(f"yolo_v8_heads (float[N,3,{SIZE},{SIZE}] image) => ({', '.join(declared)})", text, weights)
+
+
+def yolo_v8_pose() -> onnx.ModelProto:
+    """With five points of each, as faces have; how many classes there are is said by the file."""
+    model = yolo_v8_heads(points=15)
+    model.metadata_props.add(key="names", value="{0: 'a', 1: 'b', 2: 'c'}")
+    return model
 
 
 def fastest() -> onnx.ModelProto:
@@ -206,6 +214,6 @@ HEADS: dict[str, Callable[[], onnx.ModelProto]] = {
         darknet, yolo_v5, yolo_of_tensorflow, darknet_of_few_classes, yunet, yunet_of_any_size, scrfd,
         scrfd_of_batches, retinanet_heads,
         retinanet_logits, ssd_heads, fcos_heads, yolox_heads, nanodet_heads,
-        yolo_v8_heads, fastest,
+        yolo_v8_heads, yolo_v8_pose, fastest,
     )
 }  # fmt: skip

@@ -101,6 +101,7 @@ DECODED = {
     "yolox_heads": yolox,
     "nanodet_heads": lambda found, stride, side: (rows(found[f"p0_{stride}"], (2, 3), 16), None),
     "yolo_v8_heads": lambda found, stride, side: (squashed(rows(found[f"y_{stride}"], (2, 3), 67)[:, 64:]), None),
+    "yolo_v8_pose": lambda found, stride, side: (squashed(rows(found[f"y_{stride}"], (2, 3), 82)[:, 64:67]), None),
     "fastest": fastest,
 }
 

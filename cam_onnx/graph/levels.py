@@ -40,7 +40,7 @@ def levels(model: Model) -> Head | str | None:
     where = f"a raw head in {'outputs of each level' if len(rows) > 1 else 'one output'} ({listed})"
     if len(rows[0]) == 1:
         outputs = [row[0] for row in rows]
-        found = _of_cells(outputs, where) or _of_anchors(model, outputs, where)
+        found = _of_cells(model, outputs, where) or _of_anchors(model, outputs, where)
     else:
         found = _parted(rows, where) if len(rows) > 1 else None
     if not isinstance(found, str):
@@ -54,7 +54,7 @@ def levels(model: Model) -> Head | str | None:
 # -- one output of each level ----------------------------------------------------------------------------------------
 
 
-def _of_cells(outputs: Sequence[Output], where: str) -> Head | None:
+def _of_cells(model: Model, outputs: Sequence[Output], where: str) -> Head | None:
     """One candidate a cell, its numbers put together of boxes and scores: YOLOX, FastestDet."""
     first = outputs[0]
     rest = [i for i in range(1, len(dims(first.value) or ())) if i not in first.axes]
@@ -68,9 +68,12 @@ def _of_cells(outputs: Sequence[Output], where: str) -> Head | None:
     )  # fmt: skip
     if sizes[:2] == [1, 4] and gives[:1] + gives[2:] == ["Sigmoid", "Softmax"]:
         return replace(head, objectness=0, corner=1, form="cell of 1", powers=(0.6, 0.4))
-    if len(found) == 2 and sizes[0] in {4 * n for n in _SPREAD} and len(outputs) > 1:  # YOLO v8
-        head = replace(head, first=sizes[0], objectness=None)
-        ends = [list(segments(o.value, rest[0]) or ())[-1] for o in outputs]
+    posed = len(found) == 3 and sizes[1] == told_classes(model)  # and points of each
+    if (len(found) == 2 or posed) and sizes[0] in {4 * n for n in _SPREAD} and len(outputs) > 1:  # YOLO v8
+        classes = sizes[1]
+        why = f"{where}: a box and {classes} class{'es'[: 2 * (classes > 1)]} at each cell"
+        head = replace(head, why=why, first=sizes[0], classes=classes, objectness=None)
+        ends = [list(segments(o.value, rest[0]) or ())[1] for o in outputs]
         if all(end.squashed for end in ends):
             return head
         return replace(head, activation="sigmoid") if all(focal([end.value], classes) for end in ends) else None
