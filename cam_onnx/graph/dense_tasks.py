@@ -112,7 +112,8 @@ def picture_made(model: Model, outputs: list[Output]) -> Task | None:
     picture = picture_input(model)
     given = None if picture is None else dims(picture)
     for output, classes, whole in _dense(model, outputs):
-        if given is not None and whole and classes in (1, 3, 4) and not output.end:
+        # a picture may end in a Sigmoid, as three masks do
+        if given is not None and whole and classes in (1, 3, 4) and output.end in ("", "sigmoid"):
             why = f"{output.value.name}: {classes} values at every pixel of the picture"
             return Task("image to image, depth or segmentation", output.source.name or "", why,
                         asks="area, if they are logits of classes; box:X0,Y0,X1,Y1:CHANNEL or pixel:Y,X:CHANNEL of a "

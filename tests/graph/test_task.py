@@ -490,6 +490,10 @@ ASKED = {
         row("float[N,3,64,64] y", "y = Conv(u, w)", w=np.ones((3, 8, 1, 1), "f4")),
         "image to image, depth or segmentation",
     ),
+    "three Sigmoids at every pixel: masks, or a picture": (
+        row("float[N,3,64,64] y", "z = Conv(u, w) y = Sigmoid(z)", w=np.ones((3, 8, 1, 1), "f4")),
+        "area, if they are logits of classes; box:X0,Y0,X1,Y1:CHANNEL",
+    ),
     "a larger picture: Swin2SR": (
         row("float[N,3,128,128] y", 'z = Resize<mode="nearest">(u, , k) y = Conv(z, w)', w=np.ones((3, 8, 1, 1), "f4")),
         "y: 3 values at every pixel of the picture",
