@@ -27,6 +27,7 @@ TOP = """\
 Exported with seeded weights, differentiated with `cam_onnx.autodiff.gradient`, run in ONNX Runtime on the CPU in
 float32, and compared with PyTorch's autograd in float64: the gradient of a random combination of the outputs with
 respect to the input and to one value about two thirds on the way, 8 samples, one by one.
+What is found in their files without options, score and layer, stands in [understood.md](understood.md).
 
 {agree} of {count} networks agree; {disagree} disagree, {failed} could not be compared, {absent} were not run.
 Made by `python -m tools.zoo` (extra `zoo`).
