@@ -89,6 +89,18 @@ def _of(name: str, *parts: Part, size: str = f"{SIZE},{SIZE}", batch: str = "N")
     return network(f"{name} (float[{batch},3,{size}] image) => ({', '.join(declared)})", text, weights)
 
 
+def _joint(name: str, *parts: Part) -> onnx.ModelProto:
+    """One output of each level, in which all numbers of a cell stand one behind the other."""
+    text, declared, weights = TRUNK, [], dict(TRUNKS)
+    for stride, side in LEVELS.items():
+        for part in parts:
+            nodes, _, more = part.written(stride, side)
+            text, weights = text + nodes, weights | more
+        text += f" y_{stride} = Concat<axis=1>({', '.join(f'{part.name}_{stride}' for part in parts)})"
+        declared.append(f"float[N,{sum(part.numbers for part in parts)},{side},{side}] y_{stride}")
+    return network(f"{name} (float[N,3,{SIZE},{SIZE}] image) => ({', '.join(declared)})", text, weights)
+
+
 def darknet() -> onnx.ModelProto:
     return _of("darknet", Part("y", 75, 25))
 
@@ -163,14 +175,7 @@ def fcos_heads() -> onnx.ModelProto:
 
 def yolox_heads() -> onnx.ModelProto:
     """One output of each level, put together of boxes, objectness and classes."""
-    text, declared, weights = TRUNK, [], dict(TRUNKS)
-    for stride, side in LEVELS.items():
-        for part in (Part("box", 4, 4), Part("obj", 1, 1, end="Sigmoid"), Part("cls", 3, 3, end="Sigmoid")):
-            nodes, _, more = part.written(stride, side)
-            text, weights = text + nodes, weights | more
-        text += f" y_{stride} = Concat<axis=1>(box_{stride}, obj_{stride}, cls_{stride})"
-        declared.append(f"float[N,8,{side},{side}] y_{stride}")
-    return network(f"yolox_heads (float[N,3,{SIZE},{SIZE}] image) => ({', '.join(declared)})", text, weights)
+    return _joint("yolox_heads", Part("box", 4, 4), Part("obj", 1, 1, end="Sigmoid"), Part("cls", 3, 3, end="Sigmoid"))
 
 
 def nanodet_heads() -> onnx.ModelProto:
@@ -180,15 +185,8 @@ def nanodet_heads() -> onnx.ModelProto:
 
 def yolo_v8_heads(points: int = 0) -> onnx.ModelProto:
     """One output of each level, four distributions and logits of classes that start low, and perhaps points."""
-    text, declared, weights = TRUNK, [], dict(TRUNKS)
-    parts = [Part("box", 64, 64), Part("cls", 3, 3, start=-9.0), *([Part("kpt", points, points)] if points else [])]
-    for stride, side in LEVELS.items():
-        for part in parts:
-            nodes, _, more = part.written(stride, side)
-            text, weights = text + nodes, weights | more
-        text += f" y_{stride} = Concat<axis=1>({', '.join(f'{part.name}_{stride}' for part in parts)})"
-        declared.append(f"float[N,{67 + points},{side},{side}] y_{stride}")
-    return network(f"yolo_v8_heads (float[N,3,{SIZE},{SIZE}] image) => ({', '.join(declared)})", text, weights)
+    more = [Part("kpt", points, points)] if points else []
+    return _joint("yolo_v8_heads", Part("box", 64, 64), Part("cls", 3, 3, start=-9.0), *more)
 
 
 def yolo_v8_pose() -> onnx.ModelProto:

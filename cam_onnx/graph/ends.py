@@ -9,13 +9,16 @@ import onnx_ir as ir
 from cam_onnx.autodiff.model import Model
 from cam_onnx.autodiff.val import cotangent_of
 from cam_onnx.graph.alike import alike
+from cam_onnx.graph.first_axes import CONVOLUTIONS
 from cam_onnx.graph.positions import dims
 from cam_onnx.graph.roles import Roles, follow
 from cam_onnx.graph.states import is_next
+from cam_onnx.graph.upstream import upstream
 from cam_onnx.kinds import Kind
 
 __all__ = ["Output", "Task", "are_tokens", "outputs_of"]
 
+_OF_TOKENS = {"LayerNormalization", "MatMul"}
 _ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "ArgMax": "argmax"}
 
 
@@ -89,15 +92,6 @@ def _end(value: ir.Value) -> tuple[str, int | None, ir.Value]:
 
 def are_tokens(output: ir.Value) -> bool:
     """Whether the last learned layers before an output are of tokens: these may be as many as cells by chance."""
-    waiting, seen, found = [output], {output}, False
-    while waiting:
-        node = waiting.pop().producer()
-        if node is not None and node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
-            return False
-        if node is not None and alike(node).op_type in ("LayerNormalization", "MatMul"):
-            found |= len(dims(node.outputs[0]) or ()) > 2
-        elif node is not None:
-            given = {x for x in node.inputs if x is not None} - seen
-            seen |= given
-            waiting += given
-    return found
+    nodes = list(upstream(output, lambda node: alike(node).op_type in CONVOLUTIONS | _OF_TOKENS))
+    of_tokens = [node for node in nodes if alike(node).op_type in _OF_TOKENS and len(dims(node.outputs[0]) or ()) > 2]
+    return bool(of_tokens) and all(node.op_type not in CONVOLUTIONS for node in nodes)

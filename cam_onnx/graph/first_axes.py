@@ -11,7 +11,7 @@ import onnx_ir as ir
 from cam_onnx.contract import Axes
 from cam_onnx.graph.alike import Node, alike
 
-__all__ = ["ENTRYWISE", "RECURRENT", "channels_elsewhere", "first_axes", "widened_axes"]
+__all__ = ["CONVOLUTIONS", "ENTRYWISE", "RECURRENT", "channels_elsewhere", "first_axes", "widened_axes"]
 
 ENTRYWISE = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Sub"}
 KEEPING = {*ENTRYWISE, "Pad"}

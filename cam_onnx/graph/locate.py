@@ -15,6 +15,7 @@ from cam_onnx.errors import ScoreNotFound, did_you_mean, shown
 from cam_onnx.graph.embeddings import are_places, is_embedding
 from cam_onnx.graph.states import is_state
 from cam_onnx.graph.unbatched import unbatched
+from cam_onnx.graph.upstream import upstream
 
 __all__ = ["Score", "fed", "find_dense", "find_score", "picture_input", "typed"]
 
@@ -219,15 +220,7 @@ def _is_counted(output: ir.Value) -> bool:
     """Whether the picture decides how many numbers there are: candidates, as keypoints are, and no classes."""
     if output.shape is None or len(output.shape) != 2 or isinstance(output.shape[1], int):
         return False
-    waiting, seen = [output], {output}
-    while waiting:
-        node = waiting.pop().producer()
-        if node is not None and node.op_type in _COUNTS:
-            return True
-        given = {x for x in (() if node is None else node.inputs) if x is not None} - seen
-        seen |= given
-        waiting += given
-    return False
+    return any(node.op_type in _COUNTS for node in upstream(output))
 
 
 def _is_ranked(output: ir.Value) -> bool:

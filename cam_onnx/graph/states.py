@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator
 
 import onnx_ir as ir
 
+from cam_onnx.graph.upstream import upstream
+
 __all__ = ["is_next", "is_state", "recurrence"]
 
 _INITIAL = {"DynamicQuantizeLSTM": (5, 6), "GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
@@ -31,17 +33,13 @@ def is_next(graph: ir.Graph, output: ir.Value) -> bool:
 
 def recurrence(score: ir.Value, layers: Collection[str]) -> str:
     """Return the type of a recurrent operator between layers and a score, "" without one."""
-    todo, seen = [score], {score}
-    while todo:
-        value = todo.pop()
-        node = None if value.name in layers else value.producer()
-        if node is None:
-            continue
-        if node.op_type in _INITIAL:
+
+    def makes_one(node: ir.Node) -> bool:
+        return any(y.name in layers for y in node.outputs)
+
+    for node in upstream(score, makes_one):
+        if node.op_type in _INITIAL and not makes_one(node):
             return node.op_type
-        new = {x for x in node.inputs if x is not None} - seen
-        todo += new
-        seen |= new
     return ""
 
 
